@@ -1,0 +1,107 @@
+// Package goprogram compiles the project's own on-host programs with the Go
+// toolchain that runs the build. A program is compiled once per state of the
+// sources: its cache key covers every Go file of the module, so that a warm
+// build starts no compiler.
+package goprogram
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Sources is the digest of everything of the module in root that can reach a
+// compiled program: go.mod, go.sum, and all files of the source folders that
+// are neither tests nor overlay data.
+func Sources(root string) ([32]byte, error) {
+	h := sha256.New()
+	for _, top := range []string{"go.mod", "go.sum", "build", "cmd", "overlays", "partitions", "signing"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(p string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			rel, _ := filepath.Rel(root, p)
+			switch {
+			case d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")):
+				return fs.SkipDir
+			case d.IsDir(), strings.HasSuffix(rel, "_test.go"), !d.Type().IsRegular(),
+				top == "overlays" && !strings.HasSuffix(rel, ".go"):
+				return nil
+			}
+			data, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(h, "%s %d\n", filepath.ToSlash(rel), len(data))
+			h.Write(data)
+			return nil
+		})
+		if err != nil {
+			return [32]byte{}, err
+		}
+	}
+	return [32]byte(h.Sum(nil)), nil
+}
+
+var toolchainLine = regexp.MustCompile(`(?m)^toolchain (go[0-9.]+)$`)
+
+// Toolchain is the Go release named by the module's go.mod. Programs are
+// compiled by exactly this one, so that their bytes are the same everywhere.
+func Toolchain(root string) (string, error) {
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	m := toolchainLine.FindSubmatch(mod)
+	if m == nil {
+		return "", fmt.Errorf("go.mod: no toolchain line")
+	}
+	return string(m[1]), nil
+}
+
+// Build gives the path of the compiled static program for linux/amd64. It
+// lies in cacheDir and stays there.
+func Build(ctx context.Context, root, pkg, cacheDir string) (string, error) {
+	sum, err := Sources(root)
+	if err != nil {
+		return "", fmt.Errorf("read sources of %s: %w", pkg, err)
+	}
+	toolchain, err := Toolchain(root)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.Sum256(fmt.Appendf(nil, "%s %s %x", pkg, toolchain, sum))
+	dir := filepath.Join(cacheDir, "programs")
+	out := filepath.Join(dir, filepath.Base(pkg)+"-"+hex.EncodeToString(h[:12]))
+	if _, err := os.Stat(out); err == nil {
+		return out, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	aside, err := os.MkdirTemp(dir, ".build-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(aside)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+		"-ldflags=-s -w -buildid=", "-o", filepath.Join(aside, "program"), pkg)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1",
+		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+toolchain)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+		return "", fmt.Errorf("compile %s: %w: %s", pkg, err, lines[len(lines)-1])
+	}
+	return out, os.Rename(filepath.Join(aside, "program"), out)
+}
