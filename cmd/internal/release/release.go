@@ -1,0 +1,115 @@
+// Package release keeps the directories that hold finished builds:
+// <out>/<channel>/<version>/ with a release.json that lists every file, and
+// <out>/<channel>/current, a link to the newest. A release appears whole, by
+// one rename, or not at all. The package does not build anything.
+package release
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// The names of the files in a release directory.
+const (
+	Disk     = "slipway.img"
+	Slot     = "usr.img"
+	UKI      = "boot.efi"
+	Lock     = "packages.lock"
+	Manifest = "release.json"
+	Log      = "build.log"
+)
+
+// ChunkSize is the unit of Entry.Chunks, in bytes.
+const ChunkSize = 1 << 20
+
+// Entry describes one file of a release.
+type Entry struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"` // bytes
+	// SHA256 is the digest of the whole file in hex. It is left out for the
+	// disk image, which is mostly holes and has Chunks instead.
+	SHA256 string `json:"sha256,omitempty"`
+	// Chunks is the hex SHA-256 over the concatenated SHA-256 digests of the
+	// file's 1 MiB chunks (the last may be shorter), so that holes cost nothing.
+	Chunks string `json:"chunks_sha256,omitempty"`
+}
+
+// Info is the content of release.json.
+type Info struct {
+	Format       int     `json:"format"` // 1
+	Name         string  `json:"name"`
+	Version      string  `json:"version"`
+	Channel      string  `json:"channel"`
+	Architecture string  `json:"architecture"`
+	Date         string  `json:"date"` // of the lock, RFC 3339
+	Development  bool    `json:"development"`
+	KeyID        string  `json:"key_id"`
+	RootHash     string  `json:"root_hash"` // of the slot's verity tree
+	Toolchain    string  `json:"toolchain"` // Go release that compiled the on-host programs
+	Inputs       string  `json:"inputs"`    // hex SHA-256 over everything that went in
+	Files        []Entry `json:"files"`
+}
+
+// maxManifest bounds a release.json that is read, in bytes.
+const maxManifest = 1 << 20
+
+// Read reads the release.json of a release directory.
+func Read(dir string) (*Info, error) {
+	f, err := os.Open(filepath.Join(dir, Manifest))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	info := new(Info)
+	if err := dec.Decode(info); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, Manifest), err)
+	}
+	return info, nil
+}
+
+// Complete says whether every listed file is there with the listed size.
+func (i *Info) Complete(dir string) bool {
+	for _, e := range i.Files {
+		st, err := os.Stat(filepath.Join(dir, e.Name))
+		if err != nil || st.Size() != e.Size {
+			return false
+		}
+	}
+	return true
+}
+
+// Describe fills an Entry from a file. Images are described by chunks.
+func Describe(dir, name string, workers int) (Entry, error) {
+	f, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return Entry{}, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Name: name, Size: st.Size()}
+	if name == Disk {
+		e.Chunks, err = chunks(f, st.Size(), workers)
+		return e, err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return e, err
+	}
+	e.SHA256 = hex.EncodeToString(h.Sum(nil))
+	return e, nil
+}
