@@ -97,7 +97,7 @@ func readRaw(r io.ReaderAt, slotSize int64) (*rawFooter, error) {
 	if end > Size {
 		return nil, fmt.Errorf("slot footer: malformed: %d bytes of body and %d of signatures do not fit", bodySize, signatureSize)
 	}
-	if binary.LittleEndian.Uint32(block[20:]) != 0 || len(bytes.Trim(block[end:], "\x00")) > 0 {
+	if binary.LittleEndian.Uint32(block[20:]) != 0 || !bytes.Equal(block[end:], make([]byte, Size-end)) {
 		return nil, errors.New("slot footer: malformed: reserved bytes are not zero")
 	}
 	raw := &rawFooter{header: block[:headerSize], body: block[headerSize : headerSize+bodySize]}
