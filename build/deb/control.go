@@ -126,18 +126,19 @@ func streamError(err error) error {
 	return err
 }
 
-// scripts are the maintainer scripts of deb(5) and debconf.
-var scripts = [...]string{"preinst", "postinst", "prerm", "postrm", "config"}
-
 // Scripts are the maintainer scripts of the package by name: preinst,
 // postinst, prerm, postrm and config, those that exist. They are control files
 // too.
 func (d *Reader) Scripts() map[string][]byte {
 	found := map[string][]byte{}
-	for _, name := range scripts {
+	for _, name := range ScriptNames() {
 		if content, ok := d.control[name]; ok {
 			found[name] = content
 		}
 	}
 	return found
 }
+
+// ScriptNames are the control files that are maintainer scripts: those of
+// deb(5), and debconf's.
+func ScriptNames() []string { return []string{"preinst", "postinst", "prerm", "postrm", "config"} }
