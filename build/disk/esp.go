@@ -1,0 +1,40 @@
+package disk
+
+import "slipway/build/tree"
+
+// efiBootPath is what UEFI firmware starts on a disk without a boot entry
+// (UEFI specification 2.10, 3.5.1.1), and what GRUB loads.
+const efiBootPath = "EFI/BOOT/BOOTX64.EFI"
+
+// ESP is the tree of the EFI system partition: the UKI, the only file both
+// kinds of firmware start from, so that one rename changes what is started.
+// mtime is in seconds since 1970.
+func ESP(uki tree.Blob, mtime int64) (*tree.Tree, error) {
+	t := tree.New()
+	t.Lookup(".").MTime = mtime
+	err := t.Set(efiBootPath, &tree.Node{
+		Type: tree.File, Mode: 0o644, MTime: mtime, Blob: uki, Origin: "UKI",
+	})
+	return t, err
+}
+
+// OEM is the tree of the OEM partition, which tells a machine where it runs
+// and which channel it follows: files in the formats of CoreOS.
+// id names the platform; mtime is in seconds since 1970.
+func OEM(id, version, channel string, mtime int64) (*tree.Tree, error) {
+	t := tree.New()
+	t.Lookup(".").MTime = mtime
+	files := []struct{ path, text string }{
+		{"oem-release", "ID=" + id + "\nVERSION_ID=" + version + "\nNAME=\"" + id + "\"\n"},
+		{"update.conf", "GROUP=" + channel + "\n"},
+	}
+	for _, f := range files {
+		err := t.Set(f.path, &tree.Node{
+			Type: tree.File, Mode: 0o644, MTime: mtime, Blob: tree.Bytes([]byte(f.text)), Origin: "OEM",
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}

@@ -1,0 +1,7 @@
+package disk
+
+// GRUBConfig and GRUBMkimageArgs show what grub-mkimage is given.
+var (
+	GRUBConfig      = grubConfig
+	GRUBMkimageArgs = grubMkimageArgs
+)
