@@ -95,9 +95,12 @@ func (r *sectionReader) WriteTo(w io.Writer) (int64, error) {
 		if _, serr := r.Seek(done, io.SeekCurrent); err == nil {
 			err = serr
 		}
-		if err != nil || done == left {
+		if err != nil {
 			return done, err
 		}
+	}
+	if done == left {
+		return done, nil
 	}
 	n, err := io.CopyBuffer(w, struct{ io.Reader }{r.SectionReader}, make([]byte, min(left-done, 256<<10)))
 	done += n
