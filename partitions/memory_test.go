@@ -38,10 +38,20 @@ func (m *memory) WriteAt(p []byte, off int64) (int, error) {
 	for n := 0; n < len(p); {
 		s := m.sectors[off/512]
 		c := copy(s[off%512:], p[n:])
-		m.sectors[off/512] = s
+		m.put(off/512, s)
 		n, off = n+c, off+int64(c)
 	}
 	return len(p), nil
+}
+
+// put stores a sector; one of zeros takes no memory, so that disks of equal
+// content are equal values.
+func (m *memory) put(lba int64, s [512]byte) {
+	if s == [512]byte{} {
+		delete(m.sectors, lba)
+		return
+	}
+	m.sectors[lba] = s
 }
 
 func (m *memory) Sync() error { return nil }

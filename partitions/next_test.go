@@ -1,0 +1,139 @@
+package partitions_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"slipway/partitions"
+)
+
+// naive is gptprio.next a second time, from the description: sort all
+// candidates, take the first.
+func naive(parts []partitions.Partition) int {
+	type candidate struct{ number, priority int }
+	var list []candidate
+	for _, p := range parts {
+		if p.Type.String() != partitions.TypeUSR {
+			continue
+		}
+		priority := int(p.Attributes>>48) % 16
+		tries := int(p.Attributes>>52) % 16
+		successful := p.Attributes>>56&1 == 1
+		if priority != 0 && (successful || tries != 0) {
+			list = append(list, candidate{p.Number, priority})
+		}
+	}
+	if len(list) == 0 {
+		return 0
+	}
+	slices.SortFunc(list, func(a, b candidate) int {
+		if a.priority != b.priority {
+			return b.priority - a.priority
+		}
+		return a.number - b.number
+	})
+	return list[0].number
+}
+
+// slots is a table of slots only, numbered 3, 4 and so on.
+func slots(n int) *partitions.Table {
+	t := &partitions.Table{}
+	for i := range n {
+		t.Partitions = append(t.Partitions, partitions.Partition{
+			Number: 3 + i, Type: uuid.MustParse(partitions.TypeUSR),
+		})
+	}
+	return t
+}
+
+func TestNextOfTwoSlotsEveryAttribute(t *testing.T) {
+	table := slots(2)
+	a, b := &table.Partitions[0], &table.Partitions[1]
+	for i := range 1 << 9 {
+		a.Attributes = partitions.Attributes(i) << 48
+		for j := range 1 << 9 {
+			b.Attributes = partitions.Attributes(j) << 48
+			if got, _ := partitions.Next(table); got != naive(table.Partitions) {
+				t.Fatalf("A %v, B %v: chose %d, want %d", a.Attributes, b.Attributes, got, naive(table.Partitions))
+			}
+		}
+	}
+}
+
+// The choice can depend on tries only through "more than none": the test
+// above covers every number of tries. So three slots are exhausted by 16
+// priorities, tries or none, successful or not, each.
+func TestNextOfThreeSlotsEveryClass(t *testing.T) {
+	var classes []partitions.Attributes
+	for priority := range 16 {
+		for _, tries := range []int{0, 1 + priority%15} {
+			classes = append(classes, partitions.Slot(priority, tries, false), partitions.Slot(priority, tries, true))
+		}
+	}
+	require.Len(t, classes, 64)
+	table := slots(3)
+	p := table.Partitions
+	for _, p[0].Attributes = range classes {
+		for _, p[1].Attributes = range classes {
+			for _, p[2].Attributes = range classes {
+				if got, _ := partitions.Next(table); got != naive(p) {
+					t.Fatalf("%v; %v; %v: chose %d, want %d",
+						p[0].Attributes, p[1].Attributes, p[2].Attributes, got, naive(p))
+				}
+			}
+		}
+	}
+}
+
+func TestNextExcludeFindsTheNextBest(t *testing.T) {
+	table := slots(3)
+	table.Partitions[0].Attributes = partitions.Slot(1, 0, true)
+	table.Partitions[1].Attributes = partitions.Slot(3, 1, false)
+	table.Partitions[2].Attributes = partitions.Slot(2, 0, true)
+	var order, exclude []int
+	for {
+		n, ok := partitions.Next(table, exclude...)
+		if !ok {
+			assert.Zero(t, n)
+			break
+		}
+		order, exclude = append(order, n), append(exclude, n)
+	}
+	assert.Equal(t, []int{4, 5, 3}, order)
+}
+
+func TestNextIgnoresOtherTypes(t *testing.T) {
+	table := slots(1)
+	table.Partitions[0].Type = uuid.MustParse(partitions.TypeLinuxData)
+	table.Partitions[0].Attributes = partitions.Slot(15, 15, true)
+	_, ok := partitions.Next(table)
+	assert.False(t, ok)
+}
+
+// The sequence of GRUB's own test, tests/gptprio_test.in.
+func TestNextRunsOutOfTries(t *testing.T) {
+	l := partitions.DefaultLayout(ids())
+	l.Partitions = l.Partitions[2:4]
+	l.Partitions[0].Attributes = partitions.Slot(3, 3, false)
+	l.Partitions[1].Attributes = partitions.Slot(2, 2, false)
+	third := l.Partitions[1]
+	third.Number, third.Label, third.UUID, third.Start = 5, "USR-C", ids()("USR-C"), 4464640
+	third.Attributes = partitions.Slot(1, 0, true)
+	l.Partitions = append(l.Partitions, third)
+	m := newMemory(l.DiskSize())
+	require.NoError(t, partitions.Create(m, m.size, l))
+
+	var booted []int
+	for range 8 {
+		table := mustRead(t, m)
+		n, ok := partitions.Next(table)
+		require.True(t, ok)
+		require.NoError(t, partitions.UseTry(m, table, n))
+		booted = append(booted, n)
+	}
+	assert.Equal(t, []int{3, 3, 3, 4, 4, 5, 5, 5}, booted)
+}
