@@ -1,0 +1,116 @@
+// Package bootengine is PID 1 of the initramfs: it finds the disk, chooses the
+// slot, verifies it, and hands the machine over to systemd in it.
+//
+//	drivers -> disk -> slot (tries, footer, dm-verity, EROFS)
+//	        -> kexec, if the slot's kernel is another one
+//	        -> ROOT (make, check, grow) -> /etc -> systemd
+//
+// Whatever goes wrong is one line on the console. A slot that fails a check is
+// passed over for the next best one in the same boot; everything else ends in
+// a reboot, whose slot choice then finds one try less.
+//
+// The package decides in plain functions (choose, pickDisk, planRoot, ...) that
+// tests call without a kernel; the rest is system calls. It does not update
+// anything and never changes the attributes of a proven slot.
+package bootengine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	// stopDelay is how long a fatal line stays readable before the reboot.
+	stopDelay = 5 * time.Second
+	// retryDelay is how long "no slot can be started" waits for a key.
+	retryDelay = 30 * time.Second
+)
+
+// engine is one boot.
+type engine struct {
+	*console
+	clock  stopwatch
+	config *config
+}
+
+// Main boots the machine. It does not return: systemd, another kernel or a
+// reboot follows.
+func Main() {
+	e := &engine{console: new(console)}
+	e.clock.start()
+	err := e.protected()
+	var none *noSlotError
+	if errors.As(err, &none) {
+		for _, line := range none.lines() {
+			e.say("%s", line)
+		}
+		e.say("no slot can be started; rebooting in %s, or at once when a key is pressed", retryDelay)
+		e.waitForKey(retryDelay)
+	} else {
+		e.say("boot stopped: %v; rebooting in %s", err, stopDelay)
+		time.Sleep(stopDelay)
+	}
+	reboot()
+}
+
+// protected turns a panic, which would be a bug, into an error.
+func (e *engine) protected() (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			e.say("%s", debug.Stack())
+			err = fmt.Errorf("internal error: %v", bug)
+		}
+	}()
+	return e.boot()
+}
+
+// boot is the whole story. It returns only with an error.
+func (e *engine) boot() error {
+	if err := mountKernelFileSystems(); err != nil {
+		return err
+	}
+	e.open()
+	var err error
+	if e.config, err = readConfig(os.DirFS("/")); err != nil {
+		return err
+	}
+	for _, problem := range e.config.problems {
+		e.say("%s", problem)
+	}
+
+	e.loadModules()
+	e.clock.lap("modules")
+
+	d, err := e.findDisk()
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	e.clock.lap("disk")
+
+	s, failures, err := choose(d.table, e.config.slot, &opener{engine: e, disk: d}, e.say)
+	if err != nil {
+		return err
+	}
+	e.clock.lap("verify")
+
+	if s.footer.BootID != e.config.bootID {
+		if e.config.slot != 0 {
+			return fmt.Errorf("%s: its kernel was started and still says boot id %.16s, the footer %.16s",
+				s.part.Label, e.config.bootID, s.footer.BootID)
+		}
+		return e.kexec(s, d)
+	}
+
+	if err := e.prepareRoot(d); err != nil {
+		return err
+	}
+	e.clock.lap("root")
+	if err := writeReport(&report{Slot: s, Disk: d, Failures: failures, Verify: e.config.verify}); err != nil {
+		e.say("%v", err)
+	}
+	return e.switchRoot(s)
+}
