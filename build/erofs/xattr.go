@@ -11,6 +11,7 @@ import (
 const (
 	xattrHeader  = 12                        // name filter, shared count, reserved
 	maxXattrBody = xattrHeader + (1<<16-2)*4 // the inode counts words in 16 bits
+	maxXattrName = 255                       // Linux's limit on the whole name
 	longPrefix   = 0x80                      // name index refers to a prefix table
 )
 
@@ -66,9 +67,11 @@ func splitXattrName(name string) (index byte, rest string, err error) {
 		switch {
 		case !ok, p.whole && rest != "":
 			continue
-		case !p.whole && (rest == "" || len(rest) > 255):
-			return 0, "", fmt.Errorf("xattr %q: name has %d bytes behind its prefix, limit 1 to 255",
-				name, len(rest))
+		case !p.whole && rest == "":
+			return 0, "", fmt.Errorf("xattr %q: name is only a prefix", name)
+		case len(name) > maxXattrName:
+			return 0, "", fmt.Errorf("xattr %q: name has %d bytes, limit %d",
+				name, len(name), maxXattrName)
 		}
 		return p.index, rest, nil
 	}
@@ -118,7 +121,7 @@ func joinXattrName(index byte, rest string) (string, error) {
 		if p.index != index {
 			continue
 		}
-		if p.whole != (rest == "") || strings.ContainsRune(rest, 0) {
+		if p.whole != (rest == "") || len(p.name+rest) > maxXattrName || strings.ContainsRune(rest, 0) {
 			return "", fmt.Errorf("xattr %q: bad name for prefix %q", rest, p.name)
 		}
 		return p.name + rest, nil

@@ -1,0 +1,147 @@
+package erofs
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+
+	"slipway/build/tree"
+)
+
+// readInode reads an inode, its attributes, and what its type demands, except
+// for a directory's entries.
+func (o *opener) readInode(nid uint64) (*rawInode, error) {
+	if nid > uint64(o.limit)/slotSize {
+		return nil, fmt.Errorf("is outside of the image")
+	}
+	off := o.super.meta + int64(nid)*slotSize
+	b := make([]byte, compactSize, extendedSize)
+	if err := readAt(o.r, b, off, o.limit); err != nil {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	format := le.Uint16(b)
+	if format&^0xF != 0 {
+		return nil, fmt.Errorf("unknown format %#x", format)
+	}
+	raw := &rawInode{
+		mode: le.Uint16(b[4:]), layout: format >> 1, size: int64(le.Uint32(b[8:])),
+		place: le.Uint32(b[16:]), tail: off + compactSize,
+	}
+	raw.node = &tree.Node{
+		Mode: uint32(raw.mode) &^ modeMask, UID: uint32(le.Uint16(b[24:])),
+		GID: uint32(le.Uint16(b[26:])), MTime: o.super.Time,
+	}
+	if format&1 != 0 {
+		b = b[:extendedSize]
+		if err := readAt(o.r, b, off, o.limit); err != nil {
+			return nil, err
+		}
+		if raw.size = int64(le.Uint64(b[8:])); raw.size < 0 {
+			return nil, fmt.Errorf("size %d is out of range", uint64(raw.size))
+		}
+		raw.node.UID, raw.node.GID = le.Uint32(b[24:]), le.Uint32(b[28:])
+		raw.node.MTime = int64(le.Uint64(b[32:]))
+		raw.tail = off + extendedSize
+	}
+	if err := o.readXattrs(raw, le.Uint16(b[2:])); err != nil {
+		return nil, err
+	}
+	return raw, o.fillNode(raw)
+}
+
+func (o *opener) readXattrs(raw *rawInode, count uint16) error {
+	if count == 0 {
+		return nil
+	}
+	body := make([]byte, xattrHeader+(int64(count)-1)*4)
+	if err := o.spend(int64(len(body))); err != nil {
+		return err
+	}
+	if err := readAt(o.r, body, raw.tail, o.limit); err != nil {
+		return err
+	}
+	raw.tail += int64(len(body))
+	var err error
+	raw.node.Xattrs, err = decodeXattrs(body)
+	return err
+}
+
+// fillNode sets what depends on the type of the file.
+func (o *opener) fillNode(raw *rawInode) (err error) {
+	n := raw.node
+	switch raw.mode & modeMask {
+	case modeDir:
+		n.Type = tree.Dir
+	case modeFile:
+		n.Type = tree.File
+		content, err := o.content(raw)
+		if err != nil {
+			return err
+		}
+		n.Blob = content
+	case modeSymlink:
+		n.Type = tree.Symlink
+		n.Target, err = o.readTarget(raw)
+	case modeChar, modeBlock:
+		n.Type = tree.Char
+		if raw.mode&modeMask == modeBlock {
+			n.Type = tree.Block
+		}
+		n.Major, n.Minor = decodeDevice(raw.place)
+	case modeFifo:
+		n.Type = tree.Fifo
+	default:
+		return fmt.Errorf("mode %o is of no supported type", raw.mode)
+	}
+	return err
+}
+
+func (o *opener) readTarget(raw *rawInode) (string, error) {
+	content, err := o.content(raw)
+	if err != nil {
+		return "", err
+	}
+	if raw.size == 0 || raw.size > maxSymlink {
+		return "", fmt.Errorf("symlink target has %d bytes, limit 1 to %d", raw.size, maxSymlink)
+	}
+	if err := o.spend(raw.size); err != nil {
+		return "", err
+	}
+	b := make([]byte, raw.size)
+	if _, err := io.ReadFull(io.NewSectionReader(content, 0, raw.size), b); err != nil {
+		return "", err
+	}
+	if strings.ContainsRune(string(b), 0) {
+		return "", fmt.Errorf("symlink target %q holds a NUL byte", b)
+	}
+	return string(b), nil
+}
+
+// content finds where an inode's content lies, and that it lies in the image.
+func (o *opener) content(raw *rawInode) (*Content, error) {
+	c := &Content{r: o.r, size: raw.size, body: raw.size, bodyAt: int64(raw.place) * o.super.BlockSize}
+	switch raw.layout {
+	case layoutPlain:
+	case layoutInline:
+		tail := raw.size % o.super.BlockSize
+		if tail == 0 && raw.size > 0 {
+			tail = o.super.BlockSize
+		}
+		c.body, c.tailAt = raw.size-tail, raw.tail
+		if tail > 0 && (raw.tail%o.super.BlockSize+tail > o.super.BlockSize || raw.tail+tail > o.limit) {
+			return nil, fmt.Errorf("inline content of %d bytes at %d crosses a block", tail, raw.tail)
+		}
+	case 1, 3:
+		return nil, fmt.Errorf("is compressed; only uncompressed images can be read")
+	case 4:
+		return nil, fmt.Errorf("is stored in chunks, which are not supported")
+	default:
+		return nil, fmt.Errorf("unknown data layout %d", raw.layout)
+	}
+	if c.body > 0 && (c.body > o.limit || c.bodyAt > o.limit-c.body) {
+		return nil, fmt.Errorf("content of %d bytes at block %d is outside of the image", c.body, raw.place)
+	}
+	return c, nil
+}
