@@ -137,3 +137,47 @@ func TestNextRunsOutOfTries(t *testing.T) {
 	}
 	assert.Equal(t, []int{3, 3, 3, 4, 4, 5, 5, 5}, booted)
 }
+
+func TestPrioritize(t *testing.T) {
+	tests := []struct {
+		name    string
+		now     []int
+		ranking partitions.Ranking
+		want    []int
+	}{
+		{"nothing to do", []int{2, 1}, partitions.Ranking{}, []int{2, 1}},
+		{"close gaps", []int{9, 0, 4, 4}, partitions.Ranking{}, []int{2, 0, 1, 1}},
+		{"the other slot", []int{2, 1}, partitions.Ranking{First: 4}, []int{1, 2}},
+		{"as shipped", []int{1, 0}, partitions.Ranking{First: 4}, []int{1, 2}},
+		{"alone", []int{2, 2, 1}, partitions.Ranking{First: 3}, []int{3, 2, 1}},
+		{"friends", []int{2, 2, 3}, partitions.Ranking{First: 3, Friends: true}, []int{2, 2, 1}},
+		{"top", []int{2, 1, 0}, partitions.Ranking{Top: 15}, []int{15, 14, 0}},
+		{"coalesce", []int{4, 3, 2, 1}, partitions.Ranking{Top: 2}, []int{2, 1, 1, 1}},
+		{"all zero", []int{0, 0}, partitions.Ranking{Top: 7}, []int{0, 0}},
+		{"friends at zero", []int{0, 0, 1}, partitions.Ranking{First: 4, Friends: true}, []int{2, 2, 1}},
+		{"sixteen", []int{15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0}, partitions.Ranking{First: 18},
+			[]int{14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 15}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			table := slots(len(tt.now))
+			for i, n := range tt.now {
+				table.Partitions[i].Attributes = partitions.Slot(n, 3, i%2 == 0)
+			}
+			changes, err := partitions.Prioritize(table.Slots(), tt.ranking)
+			require.NoError(t, err)
+			var got []int
+			for _, p := range table.Partitions {
+				a, changed := changes[p.Number]
+				if !changed {
+					a = p.Attributes
+				}
+				got = append(got, a.Priority())
+				assert.Equal(t, p.Attributes, a.WithPriority(p.Attributes.Priority()), "only the priority changes")
+			}
+			assert.Equal(t, tt.want, got)
+		})
+	}
+	_, err := partitions.Prioritize(slots(2).Slots(), partitions.Ranking{First: 9})
+	assert.EqualError(t, err, "partition 9: not a slot")
+}
