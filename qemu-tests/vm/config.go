@@ -1,0 +1,241 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"encoding/base64"
+)
+
+// Tools runs foreign programs: a tools tree with QEMU, OVMF and SeaBIOS.
+type Tools interface {
+	// Command prepares a program of the tree.
+	Command(ctx context.Context, program string, args ...string) *exec.Cmd
+	// Path is the place on the host of a file of the tree.
+	Path(rel string) string
+}
+
+// Firmware is what starts the machine.
+type Firmware string
+
+// The two kinds of firmware.
+const (
+	BIOS Firmware = "bios" // SeaBIOS
+	UEFI Firmware = "uefi" // OVMF, without Secure Boot
+)
+
+// Accel is how QEMU runs the guest's instructions.
+type Accel string
+
+// Ways to run. Auto is for Choose only.
+const (
+	TCG  Accel = "tcg"  // translated: slow, works everywhere
+	KVM  Accel = "kvm"  // by the host's processor
+	Auto Accel = "auto" // KVM if it is proven to work
+)
+
+// Config describes a machine. Tools is needed, and Disk or Kernel.
+type Config struct {
+	Tools    Tools
+	Disk     string   // raw image; it is not written to, an overlay is
+	DiskSize int64    // bytes the machine sees, 0 for the image's size; must not be less
+	Firmware Firmware // BIOS unless set
+	Accel    Accel    // TCG unless set
+	Memory   int      // MiB, 1024 unless set
+	CPUs     int      // 2 unless set
+	Drives   []Drive  // more disks
+
+	// Kernel, Initrd and CommandLine start a kernel without the disk.
+	Kernel, Initrd, CommandLine string
+
+	// Credentials are given to the guest's systemd (systemd.io/CREDENTIALS).
+	Credentials map[string]string
+	// Forward maps TCP ports of the host's loopback to ports of the guest,
+	// which has no way out. Without it there is no network card.
+	Forward map[int]int
+	// NoReboot ends QEMU where the guest would restart.
+	NoReboot bool
+	// ExtraArgs end QEMU's command line.
+	ExtraArgs []string
+	// Log is called with every line of the console, if set.
+	Log func(line string)
+}
+
+// Drive is one more disk, /dev/disk/by-id/virtio-SERIAL in the guest. It is
+// read-only.
+type Drive struct {
+	Path   string // raw image
+	Serial string // at most 20 characters
+}
+
+// files are the places of one machine's files.
+type files struct {
+	dir string
+}
+
+func (f files) path(name string) string { return f.dir + "/" + name }
+func (f files) overlay() string         { return f.path("disk.qcow2") }
+func (f files) vars() string            { return f.path("vars.qcow2") }
+func (f files) log() string             { return f.path("console.log") }
+
+// socket is where QEMU finds one of our channels.
+func (f files) socket(channel string) string { return f.path(channel + ".sock") }
+
+// The channels between QEMU and this package, each a unix socket.
+const (
+	channelConsole = "console"
+	channelControl = "qmp"
+	channelAgent   = "agent"
+
+	maxSocketPath = 107 // of sun_path, unix(7)
+)
+
+func (c *Config) withDefaults() *Config {
+	d := *c
+	if d.Firmware == "" {
+		d.Firmware = BIOS
+	}
+	if d.Accel == "" {
+		d.Accel = TCG
+	}
+	if d.Memory == 0 {
+		d.Memory = 1024
+	}
+	if d.CPUs == 0 {
+		d.CPUs = 2
+	}
+	return &d
+}
+
+// overlayArgs is the command line of qemu-img that makes the overlay.
+func (c *Config) overlayArgs(f files) []string {
+	args := []string{"create", "-q", "-f", "qcow2", "-b", c.Disk, "-F", "raw", f.overlay()}
+	if c.DiskSize != 0 {
+		args = append(args, fmt.Sprint(c.DiskSize))
+	}
+	return args
+}
+
+// varsArgs is the command line of qemu-img that makes the machine's own UEFI
+// variables; qcow2 because machine snapshots need that of every writable disk.
+func (c *Config) varsArgs(f files) []string {
+	return []string{
+		"convert", "-q", "-f", "raw", "-O", "qcow2", c.Tools.Path("usr/share/OVMF/OVMF_VARS_4M.fd"), f.vars(),
+	}
+}
+
+// args is QEMU's command line. An interactive one has the console on its
+// standard input and output, where the other has our channels.
+func (c *Config) args(f files, interactive bool) []string {
+	args := []string{
+		"-name", "slipway", "-no-user-config", "-nodefaults", "-display", "none",
+		"-L", c.Tools.Path("usr/share/qemu"), "-L", c.Tools.Path("usr/share/seabios"),
+		"-L", c.Tools.Path("usr/lib/ipxe/qemu"),
+		"-machine", "q35", "-m", fmt.Sprint(c.Memory), "-smp", fmt.Sprint(c.CPUs),
+		"-device", "virtio-rng-pci",
+	}
+	switch c.Accel {
+	case KVM:
+		args = append(args, "-accel", "kvm", "-cpu", "host")
+	default:
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max")
+	}
+	if c.NoReboot {
+		args = append(args, "-no-reboot")
+	}
+	args = append(args, c.diskArgs(f)...)
+	args = append(args, c.networkArgs()...)
+	args = append(args, c.channelArgs(f, interactive)...)
+	for _, name := range slices.Sorted(maps.Keys(c.Credentials)) {
+		args = append(args, "-smbios", "type=11,value=io.systemd.credential.binary:"+
+			name+"="+base64.StdEncoding.EncodeToString([]byte(c.Credentials[name])))
+	}
+	if c.Kernel != "" {
+		args = append(args, "-kernel", c.Kernel, "-append", c.CommandLine)
+		if c.Initrd != "" {
+			args = append(args, "-initrd", c.Initrd)
+		}
+	}
+	return append(args, c.ExtraArgs...)
+}
+
+// diskArgs gives the firmware, the disk and the other drives. A guest's flush
+// is not passed on to the host's disk: a power cut here ends QEMU, not the
+// host, and what QEMU was given is then safe in the host's memory.
+func (c *Config) diskArgs(f files) []string {
+	var args []string
+	if c.Firmware == UEFI {
+		args = append(args,
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+
+				escape(c.Tools.Path("usr/share/OVMF/OVMF_CODE_4M.fd")),
+			"-drive", "if=pflash,unit=1,format=qcow2,file="+escape(f.vars()))
+	}
+	if c.Disk != "" {
+		args = append(args,
+			"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file="+escape(f.overlay()),
+			"-device", "virtio-blk-pci,drive=disk,serial=slipway"+c.bootIndex())
+	}
+	for i, d := range c.Drives {
+		args = append(args,
+			"-drive", fmt.Sprintf("if=none,id=drive%d,format=raw,readonly=on,file=%s", i, escape(d.Path)),
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=drive%d,serial=%s", i, d.Serial))
+	}
+	return args
+}
+
+// bootIndex puts the disk first, where a kernel given by itself is not.
+func (c *Config) bootIndex() string {
+	if c.Kernel != "" {
+		return ""
+	}
+	return ",bootindex=0"
+}
+
+func (c *Config) networkArgs() []string {
+	if len(c.Forward) == 0 {
+		return []string{"-nic", "none"}
+	}
+	nic := "user,model=virtio-net-pci,restrict=on"
+	for _, port := range slices.Sorted(maps.Keys(c.Forward)) {
+		nic += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", port, c.Forward[port])
+	}
+	return []string{"-nic", nic}
+}
+
+// channelArgs has QEMU connect to the sockets we listen on, so that nobody
+// has to wait for a socket to appear.
+func (c *Config) channelArgs(f files, interactive bool) []string {
+	if interactive {
+		return []string{"-serial", "mon:stdio"}
+	}
+	socket := func(channel string) string {
+		return "socket,id=" + channel + ",path=" + escape(f.socket(channel))
+	}
+	return []string{
+		"-chardev", socket(channelConsole), "-serial", "chardev:" + channelConsole,
+		"-chardev", socket(channelControl), "-mon", "mode=control,chardev=" + channelControl,
+		"-device", "virtio-serial-pci", "-chardev", socket(channelAgent),
+		"-device", "virtserialport,chardev=" + channelAgent + ",name=" + agentPort,
+	}
+}
+
+// escape makes a value for QEMU's comma-separated options.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+
+// quote makes a command line that a shell reads back as the same words.
+func quote(words []string) string {
+	plain := func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,+@%", r)
+	}
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		if quoted[i] = w; w == "" || strings.ContainsFunc(w, plain) {
+			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
