@@ -39,9 +39,10 @@ type Request struct {
 	Indexes      []Index
 	Packages     []Want
 	Architecture string // "amd64" if empty; packages for it and for "all" count
-	// Prefer names packages that are taken before other alternatives and other
-	// providers of a virtual package.
-	Prefer []string
+	// Prefer maps a name that packages depend on, a virtual one or one of
+	// several alternatives, to the package that is to satisfy it. A package
+	// that is needed anyhow and satisfies it, too, still makes it unnecessary.
+	Prefer map[string]string
 	// Exclude names packages that must not be taken.
 	Exclude []string
 }

@@ -80,11 +80,11 @@ func (s *state) solve(needs []*need) (*state, error) {
 	for len(s.undecided) > 0 {
 		n := s.undecided[0]
 		s.undecided = s.undecided[1:]
-		if s.settled(n.group) {
+		if s.settled(n) {
 			continue
 		}
 		var first error
-		for _, candidate := range s.u.candidates(n.group) {
+		for _, candidate := range s.candidates(n) {
 			if *s.budget--; *s.budget < 0 && first != nil {
 				break
 			}
@@ -111,10 +111,10 @@ func (s *state) propagate(wave []*need) error {
 	for len(wave) > 0 {
 		var next []*need
 		for _, n := range wave {
-			if s.settled(n.group) {
+			if s.settled(n) {
 				continue
 			}
-			candidates := s.u.candidates(n.group)
+			candidates := s.candidates(n)
 			switch len(candidates) {
 			case 0:
 				return s.unsatisfiable(n)
@@ -133,9 +133,32 @@ func (s *state) propagate(wave []*need) error {
 	return nil
 }
 
-// settled says whether a chosen package fulfils the group.
-func (s *state) settled(g Group) bool {
-	for _, r := range g {
+// candidates lists what could fulfil a need.
+func (s *state) candidates(n *need) []*node {
+	if real := s.meant(n); real != nil {
+		return []*node{real}
+	}
+	return s.u.candidates(n.group)
+}
+
+// meant is the package that an overlay names, if it exists: not one that
+// provides its name.
+func (s *state) meant(n *need) *node {
+	if n.by != nil {
+		return nil
+	}
+	if real := s.u.candidate(n.group[0].Name); real != nil && real.satisfies(n.group[0]) {
+		return real
+	}
+	return nil
+}
+
+// settled says whether a chosen package fulfils the need.
+func (s *state) settled(n *need) bool {
+	if real := s.meant(n); real != nil {
+		return s.chosen[real.pkg.Name] != nil
+	}
+	for _, r := range n.group {
 		if c := s.chosen[r.Name]; c != nil && c.node.satisfies(r) {
 			return true
 		}

@@ -31,7 +31,7 @@ type conflict struct {
 type universe struct {
 	indexes  []Index
 	arch     string
-	prefer   map[string]bool
+	prefer   map[string]string
 	exclude  map[string]bool
 	nodes    map[string]*node
 	virtuals map[string][]*node
@@ -41,14 +41,11 @@ type universe struct {
 func newUniverse(r *Request) *universe {
 	u := &universe{
 		indexes: r.Indexes, arch: r.Architecture,
-		prefer: map[string]bool{}, exclude: map[string]bool{},
+		prefer: r.Prefer, exclude: map[string]bool{},
 		nodes: map[string]*node{}, virtuals: map[string][]*node{},
 	}
 	if u.arch == "" {
 		u.arch = "amd64"
-	}
-	for _, name := range r.Prefer {
-		u.prefer[name] = true
 	}
 	for _, name := range r.Exclude {
 		u.exclude[name] = true
@@ -216,15 +213,17 @@ func (u *universe) candidates(g Group) []*node {
 			add(n, r)
 		}
 	}
+	liked := func(n *node) bool {
+		return slices.ContainsFunc(g, func(r Relation) bool { return u.prefer[r.Name] == n.pkg.Name })
+	}
 	slices.SortStableFunc(all, func(a, b *node) int {
-		return u.unliked(a) - u.unliked(b)
+		switch likedA, likedB := liked(a), liked(b); {
+		case likedA == likedB:
+			return 0
+		case likedA:
+			return -1
+		}
+		return 1
 	})
 	return all
-}
-
-func (u *universe) unliked(n *node) int {
-	if u.prefer[n.pkg.Name] {
-		return 0
-	}
-	return 1
 }
