@@ -1,0 +1,45 @@
+package toolstest_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"slipway/build/tools"
+	"slipway/build/tools/toolstest"
+)
+
+// TestEveryProgram starts every program that a group promises. What it prints
+// does not matter; that the loader finds all libraries does.
+func TestEveryProgram(t *testing.T) {
+	for _, g := range tools.Groups() {
+		for _, program := range g.Programs {
+			t.Run(g.Name+"/"+program, func(t *testing.T) {
+				t.Parallel()
+				cmd := toolstest.Tree(t, g.Name).Command(t.Context(), program, "--version")
+				out, err := cmd.CombinedOutput()
+				if _, exited := err.(*exec.ExitError); !exited {
+					require.NoError(t, err)
+				}
+				assert.NotContains(t, string(out), "error while loading shared libraries")
+				assert.NotContains(t, string(out), "cannot open shared object")
+				assert.NotEqual(t, 127, cmd.ProcessState.ExitCode(), "%s", out)
+				t.Logf("%.80q", out)
+			})
+		}
+	}
+}
+
+func TestCommand(t *testing.T) {
+	out, err := toolstest.Command(t, "qemu-system-x86_64", "--version").Output()
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(string(out), "QEMU emulator version"), "%s", out)
+
+	// A script, which starts other programs of the tree by name.
+	assert.FileExists(t, toolstest.Path(t, "run", "usr/share/OVMF/OVMF_CODE_4M.fd"))
+	assert.FileExists(t, toolstest.Path(t, "build", "usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
+	assert.FileExists(t, toolstest.Path(t, "build", "usr/lib/grub/i386-pc/boot.img"))
+}
