@@ -14,6 +14,9 @@ type hinted struct {
 
 func (h *hinted) Unwrap() error { return h.error }
 
+// Hint is what the user can type next.
+func (h *hinted) Hint() string { return h.hint }
+
 // Add attaches a hint to an error that has none yet. A nil error stays nil.
 func Add(err error, format string, args ...any) error {
 	if err == nil || Of(err) != "" {
@@ -22,10 +25,14 @@ func Add(err error, format string, args ...any) error {
 	return &hinted{err, fmt.Sprintf(format, args...)}
 }
 
-// Of gives the hint of an error, "" if it has none.
+// Of gives the hint of an error, "" if it has none: one attached by Add, else
+// what the error's own method Hint says.
 func Of(err error) string {
-	if h, ok := errors.AsType[*hinted](err); ok {
-		return h.hint
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return h.Hint()
 	}
 	return ""
 }

@@ -31,7 +31,7 @@ type Report struct {
 	mode  Mode
 	bars  *mpb.Progress
 	clock func() time.Time
-	steps []string
+	log   []string
 }
 
 // New returns a report that writes to w. The clock serves only to show how
@@ -97,12 +97,12 @@ func (r *Report) Close() {
 	}
 }
 
-// Lines gives what each finished step said, without times: equal work gives
-// equal lines, so they can go into a release as its log.
-func (r *Report) Lines() []string {
+// Log gives what each finished LoggedStep said, without times: equal work
+// gives an equal log.
+func (r *Report) Log() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]string(nil), r.steps...)
+	return append([]string(nil), r.log...)
 }
 
 // Step is one part of the work. Call Done or Fail once.
@@ -112,6 +112,7 @@ type Step struct {
 	start time.Time
 	bar   *mpb.Bar
 	last  time.Time
+	log   bool
 	mu    sync.Mutex
 }
 
@@ -122,6 +123,14 @@ func (r *Report) Step(name string) *Step {
 	}
 	now := r.clock()
 	return &Step{r: r, name: name, start: now, last: now}
+}
+
+// LoggedStep is a Step whose outcome depends on the inputs alone, not on what
+// caches hold, and stands in Log.
+func (r *Report) LoggedStep(name string) *Step {
+	s := r.Step(name)
+	s.log = true
+	return s
 }
 
 // Progress says how many of total bytes are done. It may be called often and
@@ -153,9 +162,11 @@ func (s *Step) Done(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.endBar()
 	seconds := s.r.clock().Sub(s.start).Seconds()
-	s.r.mu.Lock()
-	s.r.steps = append(s.r.steps, fmt.Sprintf("%-10s %s", s.name, text))
-	s.r.mu.Unlock()
+	if s.log {
+		s.r.mu.Lock()
+		s.r.log = append(s.r.log, fmt.Sprintf("%-10s %s", s.name, text))
+		s.r.mu.Unlock()
+	}
 	if s.r.mode == JSON {
 		s.r.emit(Event{Event: "done", Step: s.name, Text: text, Seconds: seconds})
 		return

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"slipway/build/disk"
+	"slipway/build/finish"
+	"slipway/build/lock"
+	"slipway/build/tree"
+	"slipway/build/unpack"
+	"slipway/cmd/internal/goprogram"
+	"slipway/cmd/internal/hint"
+	"slipway/cmd/internal/release"
+	"slipway/cmd/internal/report"
+	"slipway/overlays"
+	"slipway/signing"
+)
+
+const buildHelp = `Builds the image of a channel and prints the release directory last.
+
+Packages are resolved afresh from the signed archive unless --lock names a lock
+file; the lock that was used is kept beside the image. The mirror is taken from
+--mirror, $SLIPWAY_MIRROR or the host's apt sources. Without --key the image is
+signed by a development key, made on first use, and says that it is a
+development image.`
+
+func buildCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "build",
+		Usage:       "build the image of a channel",
+		Description: buildHelp,
+		Flags: []cli.Flag{
+			channelFlag(),
+			overlayFlag(),
+			&cli.StringFlag{Name: "lock", Usage: "use exactly the packages of this lock `FILE`"},
+			&cli.StringFlag{Name: "version", Usage: "call the image `V` (MAJOR.MINOR.PATCH) instead of the lock's date"},
+			&cli.StringFlag{Name: "out", Value: "out", Usage: "put releases below `DIR`"},
+			mirrorFlag(),
+			expiredFlag(),
+			&cli.StringFlag{Name: "key", Usage: "sign with the private key `REF`, a PEM file"},
+			&cli.BoolFlag{Name: "strict", Usage: "treat a new or changed maintainer script as an error"},
+			&cli.BoolFlag{Name: "force", Usage: "build even if nothing changed"},
+			&cli.IntFlag{Name: "jobs", Value: runtime.NumCPU(), Usage: "use `N` processors"},
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			rep := newReport(c)
+			dir, err := build(c.Context, &buildOptions{
+				channel: c.String("channel"), overlays: c.StringSlice("overlay"),
+				lock: c.String("lock"), version: c.String("version"), out: c.String("out"),
+				mirror: c.String("mirror"), expired: c.Bool("allow-expired"), key: c.String("key"),
+				strict: c.Bool("strict"), force: c.Bool("force"), jobs: max(1, c.Int("jobs")), now: time.Now(),
+			}, rep)
+			rep.Close()
+			if err != nil {
+				return err
+			}
+			rep.Result(map[string]string{"release": dir})
+			if !c.Bool("json") {
+				fmt.Fprintln(c.App.Writer, dir)
+			}
+			return nil
+		},
+	}
+}
+
+func channelFlag() cli.Flag {
+	return &cli.StringFlag{Name: "channel", Value: "alpha", Usage: "`CHANNEL` to work on: alpha, beta, stable"}
+}
+
+func overlayFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "overlay", Usage: "add the layer in `DIR` after the channel's; may be repeated"}
+}
+
+func mirrorFlag() cli.Flag {
+	return &cli.StringFlag{Name: "mirror", Usage: "fetch packages from `URL`, or debian=URL,debian-security=URL"}
+}
+
+func expiredFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "allow-expired", Usage: "accept an archive whose signature's time is over, for mirrors of the past"}
+}
+
+// buildOptions is what the command line says about a build.
+type buildOptions struct {
+	channel, lock, version, out, mirror, key string
+	overlays                                 []string
+	expired, strict, force                   bool
+	jobs                                     int
+	now                                      time.Time // to judge signatures by; nothing built depends on it
+}
+
+// build makes a release and gives its directory. This is the whole pipeline,
+// in order.
+func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, err error) {
+	w, err := openWorkspace()
+	if err != nil {
+		return "", err
+	}
+	// What goes in: layers, packages, keys.
+	config, err := loadConfig(w.root, o.channel, o.overlays)
+	if err != nil {
+		return "", err
+	}
+	signer, err := loadSigner(w, o.key, rep)
+	if err != nil {
+		return "", err
+	}
+	packages, err := openPackages(w, o.mirror, o.expired, o.jobs, rep)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, packages.Close()) }()
+	var locked *lock.Lock
+	if o.lock != "" {
+		locked, err = readLock(o.lock, config)
+	} else {
+		locked, err = packages.resolve(ctx, config, o.now)
+	}
+	if err != nil {
+		return "", err
+	}
+	version, err := chooseVersion(o.version, locked)
+	if err != nil {
+		return "", err
+	}
+	inputs, err := digestInputs(w.root, config, locked, signer, o.channel, version)
+	if err != nil {
+		return "", err
+	}
+	if dir, ok := unchanged(o, version, inputs); ok {
+		rep.Step("build").Done("%s %s: nothing changed", o.channel, version)
+		return dir, nil
+	}
+
+	// Packages to a tree.
+	if err := packages.fetch(ctx, locked); err != nil {
+		return "", err
+	}
+	unpacked, err := packages.unpack(ctx, locked)
+	if err != nil {
+		return "", err
+	}
+	if err := checkScripts(config, unpacked, o.strict, rep); err != nil {
+		return "", err
+	}
+	merged := tree.New()
+	if err := unpack.Merge(merged, unpacked...); err != nil {
+		return "", err
+	}
+	tools, err := packages.tools(ctx, "build", config)
+	if err != nil {
+		return "", err
+	}
+	step := rep.LoggedStep("finish")
+	finished, err := finish.Run(ctx, &finish.Options{
+		Tree: merged, Config: config, Time: locked.Date, Version: version,
+		Development: signer.Development(), Runner: tools, ToolsDigest: tools.Digest(),
+		CacheDir: w.cache, Workers: o.jobs,
+	})
+	if err != nil {
+		return "", err
+	}
+	step.Done("/usr is %d paths, %s", finished.Usr.Len(), megabytes(contentSize(finished.Usr)))
+
+	// The tree to images.
+	stage, err := release.NewStage(o.out, o.channel, version)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	step = rep.LoggedStep("boot")
+	engine, err := goprogram.Build(ctx, w.root, "slipway/cmd/bootengine", w.cache)
+	if err != nil {
+		return "", err
+	}
+	boot, err := writeBoot(filepath.Join(stage.Dir, release.UKI), &bootOptions{
+		usr: finished.Usr, kernel: finished.Kernel, release: finished.KernelVersion,
+		config: config, engine: engine,
+		stub:   tools.Path("usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
+		signer: signer, time: locked.Date.Unix(), cacheDir: w.cache, osRelease: finished.OSRelease,
+	})
+	if err != nil {
+		return "", err
+	}
+	step.Done("kernel %s, %s", finished.KernelVersion, megabytes(boot.uki.Size()))
+
+	step = rep.LoggedStep("slot")
+	layout := diskLayout(version)
+	usrA, _ := layout.Partition("USR-A")
+	text, err := lockText(locked)
+	if err != nil {
+		return "", err
+	}
+	slotFile := filepath.Join(stage.Dir, release.Slot)
+	foot, err := writeSlot(ctx, slotFile, &slotOptions{
+		usr: finished.Usr, boot: boot, name: config.OSRelease["ID"], version: version,
+		arch: locked.Architecture, size: usrA.Size * int64(layout.SectorSize),
+		time: locked.Date.Unix(), workers: o.jobs, signer: signer, lockText: text,
+	})
+	if err != nil {
+		return "", err
+	}
+	step.Done("file system %s, root hash %.16s", megabytes(foot.FSSize), foot.RootHash)
+
+	step = rep.LoggedStep("disk")
+	grub, err := disk.LoadGRUB(ctx, tools)
+	if err != nil {
+		return "", err
+	}
+	err = writeDisk(ctx, filepath.Join(stage.Dir, release.Disk), &diskOptions{
+		layout: layout, slot: slotFile, uki: boot.uki, grub: grub, version: version,
+		channel: o.channel, time: locked.Date.Unix(), scratch: stage.Dir,
+	})
+	if err != nil {
+		return "", err
+	}
+	step.Done("%d partitions, %s", len(layout.Partitions), megabytes(layout.DiskSize()))
+
+	// What came out, in one piece.
+	return publish(stage, &publishOptions{
+		info: &release.Info{
+			Format: 1, Name: foot.Name, Version: version, Channel: o.channel,
+			Architecture: locked.Architecture, Date: locked.Date.Format(time.RFC3339),
+			Development: signer.Development(), KeyID: signer.KeyID(), RootHash: foot.RootHash,
+			Inputs: inputs,
+		},
+		root: w.root, lockText: text, rep: rep, workers: o.jobs,
+	})
+}
+
+// loadConfig reads and merges a channel's layers and the user's own.
+func loadConfig(root, channel string, dirs []string) (*overlays.Config, error) {
+	known := os.DirFS(filepath.Join(root, "overlays"))
+	c, err := overlays.LoadChannel(known, channel)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := overlays.LoadLayers(known, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		l, err := overlays.Load(os.DirFS(dir), filepath.Base(filepath.Clean(dir)))
+		if err != nil {
+			return nil, hint.Add(err, "an overlay is a directory with an overlay.yaml; see overlays/base")
+		}
+		layers = append(layers, l)
+	}
+	return overlays.Merge(c, layers...)
+}
+
+// loadSigner opens the key a user names, or the development key.
+func loadSigner(w *workspace, ref string, rep *report.Report) (signing.Signer, error) {
+	if ref != "" {
+		return signing.LoadSigner(ref, func() ([]byte, error) {
+			pass, ok := os.LookupEnv("SLIPWAY_KEY_PASSWORD")
+			if !ok {
+				return nil, hint.Add(fmt.Errorf("key %s: is encrypted", ref), "export SLIPWAY_KEY_PASSWORD")
+			}
+			return []byte(pass), nil
+		})
+	}
+	s, created, err := signing.DevelopmentKey(w.keys)
+	if err != nil {
+		return nil, hint.Add(err, "--key FILE signs with a key of yours")
+	}
+	if created {
+		rep.Warn("made development key %s in %s: images signed by it are for trying out", s.KeyID(), w.keys)
+	}
+	return s, nil
+}
+
+// chooseVersion takes the user's version or the one of the lock's date.
+func chooseVersion(asked string, l *lock.Lock) (string, error) {
+	if asked == "" {
+		return lock.Version(l.Date, 0, 0), nil
+	}
+	var major, minor, patch uint32
+	n, err := fmt.Sscanf(asked, "%d.%d.%d", &major, &minor, &patch)
+	if err != nil || n != 3 || fmt.Sprintf("%d.%d.%d", major, minor, patch) != asked {
+		return "", hint.Add(hint.Usagef("--version %q: not MAJOR.MINOR.PATCH", asked), "--version %s",
+			lock.Version(l.Date, 0, 1))
+	}
+	return asked, nil
+}
+
+// digestInputs covers everything a release is made of.
+func digestInputs(root string, config *overlays.Config, l *lock.Lock, s signing.Signer, channel, version string) (string, error) {
+	sources, err := goprogram.Sources(root)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "sources %x\noverlays %x\nkey %s\nchannel %s\nversion %s\n", sources, config.Digest,
+		s.KeyID(), channel, version)
+	for _, suite := range l.Suites {
+		fmt.Fprintf(h, "suite %s %s\n", suite.Suite, suite.InRelease)
+	}
+	for _, p := range l.Packages {
+		fmt.Fprintf(h, "package %s %s\n", p.Name, p.SHA256)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// unchanged finds a finished release of the same inputs.
+func unchanged(o *buildOptions, version, inputs string) (string, bool) {
+	dir := filepath.Join(o.out, o.channel, version)
+	info, err := release.Read(dir)
+	return dir, err == nil && !o.force && info.Inputs == inputs && info.Complete(dir)
+}
+
+// checkScripts says which maintainer scripts nobody has read yet.
+func checkScripts(config *overlays.Config, packages []*unpack.Package, strict bool, rep *report.Report) error {
+	var scripts []finish.PackageScripts
+	for _, p := range packages {
+		scripts = append(scripts, finish.PackageScripts{Package: p.Name, Scripts: p.Scripts})
+	}
+	changes := finish.CheckScripts(config, scripts)
+	if len(changes) > 0 && strict {
+		var all []string
+		for _, c := range changes {
+			all = append(all, c.String())
+		}
+		return hint.Add(fmt.Errorf("maintainer scripts nobody has read: %s", strings.Join(all, "; ")),
+			"read them, then state in the overlay's scripts.yaml who does their work")
+	}
+	for _, c := range changes {
+		rep.Warn("%s", c)
+	}
+	return nil
+}
+
+func contentSize(t *tree.Tree) int64 {
+	var sum int64
+	seen := map[*tree.Node]bool{}
+	for _, n := range t.All() {
+		if !seen[n] {
+			seen[n] = true
+			sum += n.Size()
+		}
+	}
+	return sum
+}
+
+type publishOptions struct {
+	info     *release.Info
+	root     string
+	lockText []byte
+	rep      *report.Report
+	workers  int
+}
+
+// publish describes the files and puts the release in its place.
+func publish(stage *release.Stage, o *publishOptions) (string, error) {
+	var err error
+	if o.info.Toolchain, err = goprogram.Toolchain(o.root); err != nil {
+		return "", err
+	}
+	log := strings.Join(o.rep.Log(), "\n") + "\n"
+	for name, data := range map[string][]byte{release.Lock: o.lockText, release.Log: []byte(log)} {
+		if err := os.WriteFile(filepath.Join(stage.Dir, name), data, 0o644); err != nil {
+			return "", err
+		}
+	}
+	for _, name := range []string{release.Disk, release.Slot, release.UKI, release.Lock, release.Log} {
+		entry, err := release.Describe(stage.Dir, name, o.workers)
+		if err != nil {
+			return "", err
+		}
+		o.info.Files = append(o.info.Files, entry)
+	}
+	return stage.Publish(o.info)
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+func cacheCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "cache",
+		Usage: "show or shrink what is kept between builds",
+		Subcommands: []*cli.Command{
+			{
+				Name:   "info",
+				Usage:  "show where the cache is and what it holds",
+				Flags:  []cli.Flag{jsonFlag()},
+				Action: cacheInfo,
+			},
+			{
+				Name:  "prune",
+				Usage: "delete what no build used for some days",
+				Flags: []cli.Flag{
+					&cli.IntFlag{Name: "days", Value: 30, Usage: "keep what was used in the last `N` days; 0 deletes everything"},
+					jsonFlag(),
+				},
+				Action: cachePrune,
+			},
+		},
+	}
+}
+
+// cacheParts says what each directory of the cache is for.
+func cacheParts() map[string]string {
+	return map[string]string{
+		"store":     "packages and indexes, by SHA-256",
+		"index":     "what was read from package indexes",
+		"unpacked":  "packages, decompressed",
+		"tools":     "foreign programs, ready to run",
+		"steps":     "results of finish steps",
+		"initramfs": "compressed initramfs",
+		"programs":  "compiled on-host programs",
+	}
+}
+
+type cachePart struct {
+	Name  string `json:"name"`
+	What  string `json:"what"`
+	Files int    `json:"files"`
+	Bytes int64  `json:"bytes"` // on disk
+}
+
+func cacheInfo(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	dir, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	var parts []cachePart
+	for name, what := range cacheParts() {
+		part := cachePart{Name: name, What: what}
+		err := walkFiles(filepath.Join(dir, name), func(_ string, st fs.FileInfo) error {
+			part.Files++
+			part.Bytes += onDisk(st)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		parts = append(parts, part)
+	}
+	slices.SortFunc(parts, func(a, b cachePart) int { return int(max(-1, min(1, b.Bytes-a.Bytes))) })
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, map[string]any{"directory": dir, "parts": parts})
+	}
+	fmt.Fprintln(c.App.Writer, dir)
+	for _, p := range parts {
+		fmt.Fprintf(c.App.Writer, "%-10s %12s %8d files  %s\n", p.Name, megabytes(p.Bytes), p.Files, p.What)
+	}
+	return nil
+}
+
+// cachePrune deletes by age of last use. Everything in the cache can be made
+// again, and each part is whole or not there, so deleting entries is safe.
+func cachePrune(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	dir, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	limit := time.Now().AddDate(0, 0, -c.Int("days"))
+	var freed int64
+	for name := range cacheParts() {
+		entries, err := cacheEntries(dir, name)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			bytes, last, err := usage(entry)
+			if err != nil {
+				return err
+			}
+			if last.After(limit) && c.Int("days") > 0 {
+				continue
+			}
+			if err := os.RemoveAll(entry); err != nil {
+				return err
+			}
+			freed += bytes
+		}
+	}
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, map[string]any{"directory": dir, "freed": freed})
+	}
+	fmt.Fprintf(c.App.Writer, "%s: %s freed\n", dir, megabytes(freed))
+	return nil
+}
+
+// cacheEntries lists what is deleted as a whole: files two levels deep in the
+// store, directories or files one level deep elsewhere.
+func cacheEntries(dir, part string) ([]string, error) {
+	pattern := filepath.Join(dir, part, "*")
+	if part == "store" {
+		pattern = filepath.Join(dir, part, "*", "*")
+	}
+	return filepath.Glob(pattern)
+}
+
+// usage gives the size on disk of an entry and when it was last read or
+// written.
+func usage(entry string) (bytes int64, last time.Time, err error) {
+	err = walkFiles(entry, func(_ string, st fs.FileInfo) error {
+		bytes += onDisk(st)
+		if t := lastUse(st); t.After(last) {
+			last = t
+		}
+		return nil
+	})
+	return bytes, last, err
+}
+
+// walkFiles calls f for each regular file below dir; no such dir is no error.
+func walkFiles(dir string, f func(name string, st fs.FileInfo) error) error {
+	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if os.IsNotExist(err) {
+				return nil
+			}
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		st, err := d.Info()
+		if err != nil {
+			return nil // deleted meanwhile
+		}
+		return f(p, st)
+	})
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
