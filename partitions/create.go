@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/google/uuid"
 )
 
 // Create writes a fresh partition table onto a disk of size bytes, over
@@ -43,6 +44,49 @@ func Create(dev Device, size int64, l Layout) error {
 		return fmt.Errorf("write the partition table: %w", err)
 	}
 	return nil
+}
+
+// Empty says what CreateEmpty writes.
+type Empty struct {
+	// SectorSize is 512 or 4096 bytes.
+	SectorSize int
+	// DiskUUID identifies the disk.
+	DiskUUID uuid.UUID
+	// Padding is the number of sectors to leave free between the primary
+	// header and its entries.
+	Padding int64
+}
+
+// CreateEmpty writes a table without partitions onto a disk of size bytes,
+// backup first, and a protective MBR that keeps the boot code.
+func CreateEmpty(dev Device, size int64, e Empty) error {
+	if e.SectorSize != 512 && e.SectorSize != 4096 {
+		return fmt.Errorf("sector size is %d, want 512 or 4096", e.SectorSize)
+	}
+	h := Header{
+		Revision: revision, Size: minHeaderSize, DiskUUID: e.DiskUUID,
+		LBA: 1, EntriesLBA: uint64(2 + e.Padding), Entries: newEntries, EntrySize: minEntrySize,
+	}
+	sectors := size / int64(e.SectorSize)
+	if room := sectors - 3 - 2*h.arraySectors(e.SectorSize); e.Padding < 0 || e.Padding >= room {
+		return fmt.Errorf("disk of %d sectors has no room for a table with %d sectors of padding", sectors, e.Padding)
+	}
+	h.FirstUsable = h.EntriesLBA + uint64(h.arraySectors(e.SectorSize))
+	h = h.fit(e.SectorSize, sectors)
+	entries := make([]byte, h.arrayBytes())
+	h = h.withEntries(entries)
+
+	w := writer{dev: dev, sectorSize: e.SectorSize}
+	if err := w.copy(h.asBackup(sectors-1, e.SectorSize), entries); err != nil {
+		return fmt.Errorf("write the backup table: %w", err)
+	}
+	if err := w.copy(h, entries); err != nil {
+		return fmt.Errorf("write the primary table: %w", err)
+	}
+	if err := writeProtectiveMBR(dev, sectors); err != nil {
+		return fmt.Errorf("write the protective MBR: %w", err)
+	}
+	return dev.Sync()
 }
 
 // Layout of the first sector (UEFI specification 2.10, 5.2.3).

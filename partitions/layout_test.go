@@ -29,8 +29,8 @@ func TestDefaultLayout(t *testing.T) {
 	}
 	assert.Equal(t, `1 EFI-SYSTEM efi 4096+262144 0x4
 2 BIOS-BOOT bios 266240+4096 0x0
-3 USR-A coreos-rootfs 270336+2097152 0x101000000000000
-4 USR-B coreos-rootfs 2367488+2097152 0x0
+3 USR-A coreos-usr 270336+2097152 0x101000000000000
+4 USR-B coreos-usr 2367488+2097152 0x0
 6 OEM data 4464640+262144 0x0
 7 OEM-CONFIG coreos-reserved 4726784+131072 0x0
 9 ROOT coreos-resize 4857856+11919327 0x0

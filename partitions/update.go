@@ -21,6 +21,10 @@ type Change struct {
 	// Attributes replaces attributes by partition number and leaves every
 	// other byte of the entries alone.
 	Attributes map[int]Attributes
+	// Entries replaces the whole entry array as stored, before everything
+	// else; it must have the size of the one on the disk. It is for programs
+	// that have to keep bytes no other field here can express.
+	Entries []byte
 	// Remove deletes partitions by number, before Put.
 	Remove []int
 	// Put adds partitions, or replaces those of the same number.
@@ -60,23 +64,32 @@ func UseTry(dev Device, t *Table, number int) error {
 // backup to the end of the disk, and writes nothing if all that is so.
 func Repair(dev Device, t *Table) error { return Update(dev, t, Change{Fit: true}) }
 
-// Grow repairs the table as Repair does and extends a partition to the last
-// usable sector, if nothing lies behind it and there is something to gain.
-// The new end is not aligned, as with CoreOS's "cgpt resize": only the start
-// of a partition matters for alignment.
+// Grow repairs the table as Repair does and extends a partition up to the
+// next one behind it or to the last usable sector. It never shrinks. The new
+// end is not aligned, as with CoreOS's "cgpt resize": only the start of a
+// partition matters for alignment.
 func Grow(dev Device, t *Table, number int) error {
+	end, err := t.Room(number)
+	if err != nil {
+		return err
+	}
+	p, _ := t.Partition(number)
+	return Update(dev, t, Change{Fit: true, resize: map[int]int64{number: max(p.Size, end-p.Start+1)}})
+}
+
+// Room is the last sector a partition could reach if Grow extended it.
+func (t *Table) Room(number int) (last int64, err error) {
 	p, ok := t.Partition(number)
 	if !ok {
-		return fmt.Errorf("partition %d: not in the table", number)
+		return 0, fmt.Errorf("partition %d: not in the table", number)
 	}
+	last = int64(t.head.fit(t.SectorSize, t.DiskSectors).LastUsable)
 	for _, q := range t.Partitions {
 		if q.Start > p.Start {
-			return fmt.Errorf("partition %d: partition %d lies behind it", number, q.Number)
+			last = min(last, q.Start-1)
 		}
 	}
-	h := t.head.fit(t.SectorSize, t.DiskSectors)
-	p.Size = max(p.Size, int64(h.LastUsable)-p.Start+1)
-	return Update(dev, t, Change{Fit: true, resize: map[int]int64{number: p.Size}})
+	return last, nil
 }
 
 // Update writes a changed table. The table on the disk must still be the one
@@ -115,6 +128,12 @@ func Update(dev Device, t *Table, c Change) error {
 // apply makes the primary header and the array of the changed table.
 func (t *Table) apply(c Change) (Header, []byte, error) {
 	head, entries := t.head, bytes.Clone(t.entries)
+	if c.Entries != nil {
+		if len(c.Entries) != head.arrayBytes() {
+			return Header{}, nil, fmt.Errorf("entry array is %d bytes, want %d", len(c.Entries), head.arrayBytes())
+		}
+		copy(entries, c.Entries)
+	}
 	if c.Fit {
 		head = head.fit(t.SectorSize, t.DiskSectors)
 	} else {
