@@ -218,15 +218,21 @@ func (m *merger) kernel(l *Layer) {
 // Script finds what is known about a package's maintainer script: the entry
 // of the package's own name, else the first glob in byte order that matches.
 func (c *Config) Script(pkg, script string) (Script, bool) {
+	s, ok := c.scriptsOf(pkg)[script]
+	return s, ok
+}
+
+// KnowsScripts says whether any script of the package is known.
+func (c *Config) KnowsScripts(pkg string) bool { return c.scriptsOf(pkg) != nil }
+
+func (c *Config) scriptsOf(pkg string) map[string]Script {
 	if scripts, ok := c.Scripts[pkg]; ok {
-		s, ok := scripts[script]
-		return s, ok
+		return scripts
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(c.Scripts)) {
 		if ok, _ := path.Match(pattern, pkg); ok {
-			s, ok := c.Scripts[pattern][script]
-			return s, ok
+			return c.Scripts[pattern]
 		}
 	}
-	return Script{}, false
+	return nil
 }
