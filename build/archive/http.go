@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"slipway/build/store"
 )
 
 // transport gives file URLs a handler of their own and everything else to rt.
@@ -189,9 +191,10 @@ func (c *Client) retry(ctx context.Context, f func() error) error {
 
 // cachedRelease is the head of a kept InRelease file; the content follows it.
 type cachedRelease struct {
-	URL          string `json:"url"`
-	ETag         string `json:"etag,omitempty"`
-	LastModified string `json:"last_modified,omitempty"`
+	URL          string    `json:"url"`
+	ETag         string    `json:"etag,omitempty"`
+	LastModified string    `json:"last_modified,omitempty"`
+	SHA256       store.Sum `json:"sha256"` // of what follows, against damage
 }
 
 // fetchRelease gets a suite's InRelease afresh; the server may say that it has
@@ -234,7 +237,7 @@ func (c *Client) fetchRelease(ctx context.Context, archive, suite string) ([]byt
 	case err != nil:
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
-	kept.URL = url
+	kept.URL, kept.SHA256 = url, sha256.Sum256(data)
 	c.keepRelease(kept, data)
 	return data, nil
 }
@@ -265,7 +268,8 @@ func (c *Client) keptRelease(url string) (cachedRelease, []byte) {
 	}
 	head, content, _ := strings.Cut(string(data), "\n")
 	var kept cachedRelease
-	if json.Unmarshal([]byte(head), &kept) != nil || kept.URL != url || content == "" {
+	if json.Unmarshal([]byte(head), &kept) != nil || kept.URL != url ||
+		kept.SHA256 != sha256.Sum256([]byte(content)) {
 		return cachedRelease{}, nil
 	}
 	return kept, []byte(content)

@@ -127,8 +127,8 @@ func (c *Client) index(ctx context.Context, s *Suite, component string) (*Index,
 	name := component + "/binary-" + s.Architecture + "/Packages"
 	plain, ok := s.Release.Files[name]
 	if !ok {
-		return nil, &ReleaseError{Suite: s.Name, Err: ErrBadContents, Detail: fmt.Sprintf(
-			"no %s: it has no component %q for architecture %q", name, component, s.Architecture)}
+		return nil, &ReleaseError{Suite: s.Name, Err: ErrNoIndex, Detail: fmt.Sprintf(
+			"%s (component %q, architecture %q)", name, component, s.Architecture)}
 	}
 	if !c.Store.Has(plain.SHA256) {
 		if err := c.fetchIndex(ctx, s, name, plain); err != nil {

@@ -27,6 +27,7 @@ var (
 	ErrExpired     = errors.New("expired")
 	ErrFuture      = errors.New("date lies in the future")
 	ErrWrongSuite  = errors.New("is of another suite")
+	ErrNoIndex     = errors.New("no such index")
 	ErrBadContents = errors.New("content is malformed")
 )
 
@@ -57,6 +58,8 @@ func (e *ReleaseError) Hint() string {
 		return "add the archive's current key to the overlay's keys if you trust it"
 	case ErrExpired:
 		return "the mirror is not updated any more, or this machine's clock is wrong: use another mirror (--mirror URL)"
+	case ErrNoIndex:
+		return "check the names of components, and the architecture"
 	case ErrFuture:
 		return "set this machine's clock"
 	}
@@ -148,7 +151,8 @@ func checkSignature(p *packet.OpaquePacket, signed []byte, o *SuiteOptions) (str
 		return "", &badSignature{ErrWeakDigest, fmt.Sprintf("%s used %v", id, sig.Hash)}
 	}
 	now := o.Now
-	if o.AllowExpired {
+	// A clock that is behind shows in the Date, with a better message.
+	if o.AllowExpired || sig.CreationTime.After(now) {
 		now = sig.CreationTime
 	}
 	var keys openpgp.EntityList
