@@ -45,9 +45,9 @@ const (
 
 	entryMask  = 0x0FFFFFFF
 	endOfChain = 0x0FFFFFFF
+	endMarks   = 0x0FFFFFF8 // and above end a chain
 	media      = 0xF8
 
-	attrReadOnly = 0x01
 	attrLabel    = 0x08
 	attrDir      = 0x10
 	attrArchive  = 0x20

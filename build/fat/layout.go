@@ -32,6 +32,7 @@ type geometry struct {
 	fat        int64 // size of one FAT
 	data       int64 // first sector of cluster 2
 	clusters   int64
+	root       uint32 // first cluster of the root directory
 }
 
 // clusterSize is in bytes.
@@ -72,7 +73,8 @@ func newGeometry(size, sector int64) (*geometry, error) {
 // fit finds the smallest FAT for a cluster size. Data starts on a multiple of
 // 4 KiB.
 func fit(size, sector, cluster int64) *geometry {
-	g := &geometry{sector: sector, sectors: size / sector, perCluster: cluster / sector}
+	g := &geometry{sector: sector, sectors: size / sector,
+		perCluster: cluster / sector, root: rootCluster}
 	unit := max(4096/sector, 1)
 	for {
 		g.reserved = minReserved
