@@ -208,6 +208,13 @@ func damage() map[string]func(*memory) {
 			m.zero(1, 1)
 			m.zero(m.size/512-33, 1)
 		},
+		"headers swapped between states": func(m *memory) {
+			h := m.sectors[1]
+			h[88] ^= 1 // the primary header describes another array
+			reseal(&h)
+			m.sectors[1] = h
+			m.zero(m.size/512-33, 1)
+		},
 		"crosswise the other way": func(m *memory) {
 			m.zero(2, 1)
 			m.zero(m.size/512-1, 1)

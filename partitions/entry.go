@@ -25,7 +25,7 @@ func parseEntries(array []byte, h Header) ([]Partition, error) {
 	var list []Partition
 	for i := range int(h.Entries) {
 		e := array[i*int(h.EntrySize):][:h.EntrySize]
-		kind := guidFromDisk(e)
+		kind := DecodeGUID(e)
 		if kind == (uuid.UUID{}) {
 			continue
 		}
@@ -39,7 +39,7 @@ func parseEntries(array []byte, h Header) ([]Partition, error) {
 			Number:     i + 1,
 			Label:      decodeLabel(e[entryLabel:]),
 			Type:       kind,
-			UUID:       guidFromDisk(e[entryUUID:]),
+			UUID:       DecodeGUID(e[entryUUID:]),
 			Start:      int64(first),
 			Size:       int64(last-first) + 1,
 			Attributes: Attributes(binary.LittleEndian.Uint64(e[entryAttrs:])),
@@ -87,8 +87,8 @@ func decodeLabel(b []byte) string {
 func putEntry(array []byte, h Header, p Partition) {
 	e := array[(p.Number-1)*int(h.EntrySize):][:h.EntrySize]
 	clear(e[:minEntrySize])
-	putGUID(e, p.Type)
-	putGUID(e[entryUUID:], p.UUID)
+	PutGUID(e, p.Type)
+	PutGUID(e[entryUUID:], p.UUID)
 	binary.LittleEndian.PutUint64(e[entryFirst:], uint64(p.Start))
 	binary.LittleEndian.PutUint64(e[entryLast:], uint64(p.End()))
 	binary.LittleEndian.PutUint64(e[entryAttrs:], uint64(p.Attributes))

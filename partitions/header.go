@@ -82,7 +82,7 @@ func decodeHeader(b []byte) Header {
 		Alternate:   le.Uint64(b[32:]),
 		FirstUsable: le.Uint64(b[40:]),
 		LastUsable:  le.Uint64(b[48:]),
-		DiskUUID:    guidFromDisk(b[56:]),
+		DiskUUID:    DecodeGUID(b[56:]),
 		EntriesLBA:  le.Uint64(b[72:]),
 		Entries:     le.Uint32(b[80:]),
 		EntrySize:   le.Uint32(b[84:]),
@@ -163,7 +163,7 @@ func (h Header) encode(sectorSize int) []byte {
 	le.PutUint64(b[32:], h.Alternate)
 	le.PutUint64(b[40:], h.FirstUsable)
 	le.PutUint64(b[48:], h.LastUsable)
-	putGUID(b[56:], h.DiskUUID)
+	PutGUID(b[56:], h.DiskUUID)
 	le.PutUint64(b[72:], h.EntriesLBA)
 	le.PutUint32(b[80:], h.Entries)
 	le.PutUint32(b[84:], h.EntrySize)

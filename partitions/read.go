@@ -46,6 +46,7 @@ func read(r io.ReaderAt, size int64, sectorSize int) (*Table, error) {
 		return nil, fmt.Errorf("%w: primary: %w; backup: %w", ErrNoTable, t.Primary.HeaderErr, t.Backup.HeaderErr)
 	}
 	d.lendHeaders(t)
+	t.crossCheck()
 	if err := t.choose(); err != nil {
 		return nil, err
 	}
@@ -150,6 +151,22 @@ func (d disk) lendHeaders(t *Table) {
 	}
 }
 
+// crossCheck is for two good headers of which neither has its own array: one
+// of them may have the other's. The header that then has none counts as bad.
+func (t *Table) crossCheck() {
+	a, b := &t.Primary, &t.Backup
+	if a.HeaderErr != nil || b.HeaderErr != nil || a.EntriesErr == nil || b.EntriesErr == nil {
+		return
+	}
+	for _, c := range []struct{ orphan, parent *Copy }{{a, b}, {b, a}} {
+		if c.orphan.array != nil && checkArray(c.orphan.array, c.parent.Header) == nil {
+			c.orphan.HeaderErr = fmt.Errorf("header at sector %d: no entries match it", c.orphan.Header.LBA)
+			c.orphan.EntriesErr = nil
+			return
+		}
+	}
+}
+
 func (d disk) readArray(c *Copy, h Header) {
 	b, err := d.read(int64(h.EntriesLBA), h.arraySectors(d.sectorSize))
 	if err != nil {
@@ -157,11 +174,19 @@ func (d disk) readArray(c *Copy, h Header) {
 		return
 	}
 	c.array = b
-	if got := crc32.ChecksumIEEE(b[:h.arrayBytes()]); got != h.EntriesCRC {
-		c.EntriesErr = fmt.Errorf("entries at sector %d: checksum is %08x, want %08x", h.EntriesLBA, got, h.EntriesCRC)
-		return
+	c.EntriesErr = checkArray(b, h)
+}
+
+// checkArray says whether an array is the one header h describes.
+func checkArray(array []byte, h Header) error {
+	if len(array) < h.arrayBytes() {
+		return fmt.Errorf("entries at sector %d: %d bytes, want %d", h.EntriesLBA, len(array), h.arrayBytes())
 	}
-	if _, err := parseEntries(b, h); err != nil {
-		c.EntriesErr = fmt.Errorf("entries at sector %d: %w", h.EntriesLBA, err)
+	if got := crc32.ChecksumIEEE(array[:h.arrayBytes()]); got != h.EntriesCRC {
+		return fmt.Errorf("entries at sector %d: checksum is %08x, want %08x", h.EntriesLBA, got, h.EntriesCRC)
 	}
+	if _, err := parseEntries(array, h); err != nil {
+		return fmt.Errorf("entries at sector %d: %w", h.EntriesLBA, err)
+	}
+	return nil
 }

@@ -99,16 +99,16 @@ func ParseType(s string) (id uuid.UUID, ok bool) {
 // usr is TypeUSR as a value.
 func usr() uuid.UUID { return uuid.MustParse(TypeUSR) }
 
-// guidFromDisk reads a GUID in the mixed-endian form of GPT: the first three
-// groups are little-endian (UEFI specification, appendix A).
-func guidFromDisk(b []byte) uuid.UUID {
+// DecodeGUID reads a GUID in the mixed-endian form of GPT, 16 bytes: the
+// first three groups are little-endian (UEFI specification, appendix A).
+func DecodeGUID(b []byte) uuid.UUID {
 	var id uuid.UUID
 	copy(id[:], b[:16])
 	return swapGUID(id)
 }
 
-// putGUID writes a GUID in the mixed-endian form of GPT.
-func putGUID(b []byte, id uuid.UUID) {
+// PutGUID writes a GUID in the mixed-endian form of GPT, 16 bytes.
+func PutGUID(b []byte, id uuid.UUID) {
 	id = swapGUID(id)
 	copy(b[:16], id[:])
 }

@@ -125,6 +125,20 @@ func Update(dev Device, t *Table, c Change) error {
 	return nil
 }
 
+// With returns the table as Update would leave it, and writes nothing. Only
+// what a table says is meaningful in the result, not the state of its copies.
+func (t *Table) With(c Change) (*Table, error) {
+	head, entries, err := t.apply(c)
+	if err != nil {
+		return nil, err
+	}
+	after := *t
+	after.head, after.entries, after.DiskUUID = head, entries, head.DiskUUID
+	after.FirstUsable, after.LastUsable = int64(head.FirstUsable), int64(head.LastUsable)
+	after.Partitions, err = parseEntries(entries, head)
+	return &after, err
+}
+
 // apply makes the primary header and the array of the changed table.
 func (t *Table) apply(c Change) (Header, []byte, error) {
 	head, entries := t.head, bytes.Clone(t.entries)
