@@ -70,12 +70,16 @@ func (t *Tree) argv(program string) ([]string, error) {
 		return nil, err
 	}
 	defer file.Close()
-	head := make([]byte, 2)
-	if _, err := io.ReadFull(file, head); err != nil {
-		return nil, fmt.Errorf("%q is not a program", program)
+	head := make([]byte, 4)
+	n, err := file.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
 	}
-	if string(head) == "#!" {
-		return t.scriptArgv(rel, file)
+	switch head = head[:n]; {
+	case strings.HasPrefix(string(head), "#!"):
+		return t.scriptArgv(rel, io.NewSectionReader(file, 2, 4096))
+	case string(head) != elf.ELFMAG:
+		return nil, fmt.Errorf("%q is not a program: begins with %q", program, head)
 	}
 	dynamic, err := isDynamic(file)
 	if err != nil {
@@ -103,7 +107,7 @@ func (t *Tree) loaderArgv(rel string) []string {
 // scriptArgv reads the line after "#!": an interpreter and at most one
 // argument.
 func (t *Tree) scriptArgv(rel string, rest io.Reader) ([]string, error) {
-	line, err := bufio.NewReader(io.LimitReader(rest, 4096)).ReadString('\n')
+	line, err := bufio.NewReader(rest).ReadString('\n')
 	if err != nil {
 		return nil, fmt.Errorf("%q has no interpreter: %w", rel, err)
 	}

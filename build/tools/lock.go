@@ -1,8 +1,8 @@
 package tools
 
 import (
+	"bytes"
 	"embed"
-	"errors"
 	"fmt"
 
 	"slipway/build/lock"
@@ -15,13 +15,30 @@ var locks embed.FS
 
 // Pinned gives the lock of a group as this version of slipway was made with.
 func Pinned(group string) (*lock.Lock, error) {
-	name := LockName(group)
-	f, err := locks.Open(name)
+	text, err := pinnedText(group)
 	if err != nil {
-		return nil, fmt.Errorf("no packages are pinned: %w", errors.Unwrap(err))
+		return nil, err
 	}
-	defer f.Close()
-	return lock.Read(f, name)
+	return lock.Read(bytes.NewReader(text), LockName(group))
+}
+
+func pinnedText(group string) ([]byte, error) {
+	text, err := locks.ReadFile(LockName(group))
+	if err != nil {
+		return nil, fmt.Errorf("no packages are pinned: %w", err)
+	}
+	return text, nil
+}
+
+// lockText is the lock to go by, as a file. A tree that exists is found
+// without understanding it.
+func (o *Options) lockText() ([]byte, error) {
+	if o.Lock == nil {
+		return pinnedText(o.Group)
+	}
+	var b bytes.Buffer
+	err := o.Lock.Write(&b)
+	return b.Bytes(), err
 }
 
 // LockName is the path of a group's lock below the directory of this package.

@@ -10,6 +10,7 @@
 package tools
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -87,22 +88,26 @@ func open(ctx context.Context, o *Options) (*Tree, error) {
 	if !ok {
 		return nil, errors.New("no such group")
 	}
-	pinned := o.Lock
-	if pinned == nil {
-		var err error
-		if pinned, err = Pinned(group.Name); err != nil {
-			return nil, err
-		}
+	text, err := o.lockText()
+	if err != nil {
+		return nil, err
 	}
 	base := filepath.Join(o.CacheDir, "tools")
-	dir := filepath.Join(base, fmt.Sprintf("%s-%d-%s", group.Name, manifestFormat, digest(pinned)[:16]))
+	dir := filepath.Join(base, fmt.Sprintf("%s-%d-%.16x", group.Name, manifestFormat, sha256.Sum256(text)))
 	if t, err := load(dir); err == nil && t.usable(o) {
 		return t, nil
+	}
+	if o.Provider == nil {
+		return nil, errors.New("is not in the cache, and there is nothing to get it from")
+	}
+	pinned, err := lock.Read(bytes.NewReader(text), LockName(group.Name))
+	if err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(base, 0o777); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFile(ctx, dir+".lock")
+	unlock, err := lockFile(ctx, filepath.Join(base, group.Name+".lock"))
 	if err != nil {
 		return nil, err
 	}
@@ -142,42 +147,28 @@ func digest(l *lock.Lock) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// provision makes the tree at dir. The caller holds the lock.
+// provision makes the tree at dir. The caller holds the lock of the group.
 func provision(ctx context.Context, o *Options, g Group, l *lock.Lock, dir string) (*Tree, error) {
-	if o.Provider == nil {
-		return nil, errors.New("is not in the cache, and there is nothing to get it from")
-	}
-	fresh := false
-	err := o.Provider.Fetch(ctx, l)
-	if errors.Is(err, ErrGone) && !o.Strict {
-		if o.Warn != nil {
-			o.Warn(fmt.Sprintf("tools %q: %v; taking today's packages instead of the pinned ones", g.Name, err))
-		}
-		fresh = true
-		if l, err = o.Provider.Resolve(ctx, g); err == nil {
-			err = o.Provider.Fetch(ctx, l)
-		}
-	}
+	fetched, err := fetch(ctx, o, g, l)
 	if err != nil {
 		return nil, err
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
-	if err != nil {
+	base, prefix := filepath.Dir(dir), ".new-"+g.Name+"-"
+	// What is there under the lock is of processes that were killed.
+	if err := removePrefixed(base, prefix); err != nil {
 		return nil, err
 	}
+	temp := filepath.Join(base, prefix+filepath.Base(dir))
 	defer os.RemoveAll(temp)
-	m := manifest{
-		Format: manifestFormat, Group: g.Name, Digest: digest(l), Fresh: fresh, Packages: l.Packages,
-	}
-	root := filepath.Join(temp, "root")
-	if err := unpackTo(ctx, o, l.Packages, root, filepath.Join(temp, "unpacked")); err != nil {
+	err = unpackTo(ctx, o, fetched.Packages, filepath.Join(temp, "root"), filepath.Join(temp, "unpacked"))
+	if err != nil {
 		return nil, err
 	}
-	t := &Tree{dir: temp, manifest: m}
+	t := &Tree{dir: temp, manifest: manifest{
+		Format: manifestFormat, Group: g.Name, Digest: digest(fetched), Fresh: fetched != l,
+		Packages: fetched.Packages,
+	}}
 	if err := t.complete(g); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(temp, 0o755); err != nil {
 		return nil, err
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -187,12 +178,46 @@ func provision(ctx context.Context, o *Options, g Group, l *lock.Lock, dir strin
 		return nil, err
 	}
 	t.dir = dir
-	// Wrappers hold absolute paths: they are made where they stay.
-	return t, t.writeWrappers()
+	return t, nil
 }
 
-// complete finds the libraries, checks the promised programs and writes the
-// manifest.
+// fetch gets the packages of l, or today's if some of them are gone.
+func fetch(ctx context.Context, o *Options, g Group, l *lock.Lock) (*lock.Lock, error) {
+	err := o.Provider.Fetch(ctx, l)
+	if err == nil {
+		return l, nil
+	}
+	if o.Strict || !errors.Is(err, ErrGone) {
+		return nil, err
+	}
+	if o.Warn != nil {
+		o.Warn(fmt.Sprintf("tools %q: %v; taking today's packages instead of the pinned ones", g.Name, err))
+	}
+	fresh, err := o.Provider.Resolve(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	return fresh, o.Provider.Fetch(ctx, fresh)
+}
+
+// removePrefixed removes what begins with prefix in its directory.
+func removePrefixed(dir, prefix string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// complete finds the libraries, checks the promised programs, and writes
+// wrappers and manifest.
 func (t *Tree) complete(g Group) error {
 	var err error
 	if t.manifest.Libraries, err = libraryDirs(t.Path("")); err != nil {
@@ -202,6 +227,9 @@ func (t *Tree) complete(g Group) error {
 		if _, err := t.find(program); err != nil {
 			return err
 		}
+	}
+	if err := t.writeWrappers(); err != nil {
+		return err
 	}
 	text, err := json.MarshalIndent(t.manifest, "", "  ")
 	if err != nil {

@@ -124,13 +124,12 @@ func libraryDirs(root string) ([]string, error) {
 }
 
 // writeWrappers makes a directory for $PATH: programs that start other
-// programs by name get those of the tree, through its loader.
+// programs by name get those of the tree, through its loader. The wrappers
+// find the tree by their own path, so it may be moved.
 func (t *Tree) writeWrappers() error {
-	temp, err := os.MkdirTemp(t.dir, ".new-")
-	if err != nil {
+	if err := os.Mkdir(t.wrappers(), 0o755); err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
 	for _, dir := range programDirs() {
 		entries, err := os.ReadDir(t.Path(dir))
 		if os.IsNotExist(err) {
@@ -139,21 +138,25 @@ func (t *Tree) writeWrappers() error {
 			return err
 		}
 		for _, e := range entries {
+			wrapper := filepath.Join(t.wrappers(), e.Name())
+			if found, err := exists(wrapper); found || err != nil {
+				continue // as in $PATH, the first directory counts
+			}
 			argv, err := t.argv(path.Join(dir, e.Name()))
 			if err != nil {
 				continue // a link to nowhere, or data: not a program
 			}
-			script := "#!/bin/sh\nexec " + quote(argv) + ` "$@"` + "\n"
-			err = os.WriteFile(filepath.Join(temp, e.Name()), []byte(script), 0o755)
-			if err != nil {
+			if err := os.WriteFile(wrapper, []byte(t.wrapper(argv)), 0o755); err != nil {
 				return err
 			}
 		}
 	}
-	if err := os.Chmod(temp, 0o755); err != nil {
-		return err
-	}
-	return os.Rename(temp, t.wrappers())
+	return nil
+}
+
+func (t *Tree) wrapper(argv []string) string {
+	words := strings.ReplaceAll(quote(argv), t.dir, `'"$tree"'`)
+	return "#!/bin/sh\ntree=${0%/path/*}\nexec " + words + ` "$@"` + "\n"
 }
 
 func (t *Tree) wrappers() string { return filepath.Join(t.dir, "path") }
