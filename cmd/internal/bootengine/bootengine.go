@@ -91,6 +91,7 @@ func (e *engine) boot() error {
 	defer d.close()
 	e.clock.lap("disk")
 
+	e.planVerify(d)
 	s, failures, err := choose(d.table, e.config.slot, &opener{engine: e, disk: d}, e.say)
 	if err != nil {
 		return err

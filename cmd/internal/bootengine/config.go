@@ -20,10 +20,12 @@ const (
 )
 
 // How a slot is verified before it is started. dm-verity checks every block as
-// it is read in any case.
+// it is read in any case; what is verified first can still be passed over for
+// another slot.
 const (
-	verifyFull = "full" // every block first, so that a bad slot is passed over
-	verifyLazy = "lazy" // only the footer and the hash tree first
+	verifyAuto = "auto" // full if the last boot ended badly, else lazy
+	verifyFull = "full" // the footer, the hash tree and every block
+	verifyLazy = "lazy" // the footer and the hash tree
 )
 
 // config is what the initramfs and the kernel's command line say.
@@ -41,7 +43,7 @@ type config struct {
 
 // readConfig reads the initramfs, whose root is given, with /proc mounted.
 func readConfig(root fs.FS) (*config, error) {
-	c := &config{verify: verifyFull}
+	c := &config{verify: verifyAuto}
 	names, err := fs.Glob(root, keyDir+"/*.pem")
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
@@ -95,9 +97,9 @@ func (c *config) parseArguments(cmdline string) error {
 		case "slipway.esp":
 			c.esp = strings.ToLower(value)
 		case "slipway.verify":
-			if value != verifyFull && value != verifyLazy {
-				c.problems = append(c.problems, fmt.Sprintf("argument %q: want %s or %s; taking %s",
-					word, verifyFull, verifyLazy, verifyFull))
+			if value != verifyAuto && value != verifyFull && value != verifyLazy {
+				c.problems = append(c.problems, fmt.Sprintf("argument %q: want %s, %s or %s; taking %s",
+					word, verifyAuto, verifyFull, verifyLazy, verifyFull))
 				value = verifyFull
 			}
 			c.verify = value

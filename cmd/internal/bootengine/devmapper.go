@@ -66,20 +66,26 @@ func (m *mapper) create(name, uuid string, t target) (node string, err error) {
 			err = errors.Join(err, m.remove(name))
 		}
 	}()
-	if request, err = dmTable(name, t); err != nil {
-		return "", err
+	return fmt.Sprintf("dm-%d", minor), m.load(name, t)
+}
+
+// load gives a device its table, or another one while it is in use.
+func (m *mapper) load(name string, t target) error {
+	request, err := dmTable(name, t)
+	if err != nil {
+		return err
 	}
 	if err := m.call(unix.DM_TABLE_LOAD, request); err != nil {
-		return "", fmt.Errorf("load table of %s: %w", name, err)
+		return fmt.Errorf("load table of %s: %w", name, err)
 	}
 	if request, err = dmRequest(name, ""); err != nil {
-		return "", err
+		return err
 	}
 	// Without DM_SUSPEND_FLAG this resumes, which makes the table the live one.
 	if err := m.call(unix.DM_DEV_SUSPEND, request); err != nil {
-		return "", fmt.Errorf("start %s: %w", name, err)
+		return fmt.Errorf("start %s: %w", name, err)
 	}
-	return fmt.Sprintf("dm-%d", minor), nil
+	return nil
 }
 
 func (m *mapper) remove(name string) error {

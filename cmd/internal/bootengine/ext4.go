@@ -27,6 +27,7 @@ const (
 type ext4 struct {
 	blockSize int64
 	blocks    uint64
+	recover   bool // it was not unmounted; the kernel replays its journal
 }
 
 // Superblock fields, bytes from the start of the file system
@@ -44,12 +45,13 @@ const (
 	ext4StateErrors = 2
 	ext4Incompat64  = 0x80
 	ext4Extents     = 0x40
+	ext4Recover     = 0x04
 )
 
 // planRoot decides by the first blankCheck bytes of ROOT. The file system is
 // nil unless the plan is rootCheck or rootReady.
 func planRoot(head []byte) (rootPlan, *ext4) {
-	if bytes.HasPrefix(head, []byte(unfinished)) {
+	if isUnfinished(head) {
 		return rootMake, nil
 	}
 	if len(bytes.TrimLeft(head, "\x00")) == 0 {
@@ -69,7 +71,7 @@ func planRoot(head []byte) (rootPlan, *ext4) {
 	if shift > 6 {
 		return rootForeign, nil
 	}
-	fs := &ext4{blockSize: 1024 << shift, blocks: uint64(le.Uint32(head[ext4BlocksLo:]))}
+	fs := &ext4{blockSize: 1024 << shift, blocks: uint64(le.Uint32(head[ext4BlocksLo:])), recover: incompat&ext4Recover != 0}
 	if incompat&ext4Incompat64 != 0 {
 		fs.blocks |= uint64(le.Uint32(head[ext4BlocksHi:])) << 32
 	}
@@ -80,6 +82,8 @@ func planRoot(head []byte) (rootPlan, *ext4) {
 	}
 	return rootReady, fs
 }
+
+func isUnfinished(head []byte) bool { return bytes.HasPrefix(head, []byte(unfinished)) }
 
 // planFSGrow says whether the file system should grow to fill a partition of
 // size bytes, and to how many blocks.

@@ -62,17 +62,14 @@ func (e *engine) loadKernel(s *slot, d *disk) error {
 	if err != nil {
 		return err
 	}
-	cmdline := kexecCommandLine(text, s.part.Number, e.config, d)
+	cmdline := kexecCommandLine(text, s.part.Number, d)
 	return unix.KexecFileLoad(int(kernel.Fd()), int(initrd.Fd()), cmdline, 0)
 }
 
 // kexecCommandLine adds to the slot's own command line what was found out and
 // must not be found out again.
-func kexecCommandLine(own string, slot int, c *config, d *disk) string {
+func kexecCommandLine(own string, slot int, d *disk) string {
 	words := []string{strings.TrimSpace(own), fmt.Sprintf("slipway.slot=%d", slot)}
-	if c.verify != verifyFull {
-		words = append(words, "slipway.verify="+c.verify)
-	}
 	// Any partition's UUID tells the disk again; the first one is the ESP.
 	if len(d.table.Partitions) > 0 {
 		words = append(words, "slipway.esp="+d.table.Partitions[0].UUID.String())

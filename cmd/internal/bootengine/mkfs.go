@@ -27,8 +27,12 @@ type sparseFile interface {
 }
 
 // makeFileSystem makes an ext4 of size bytes in a sparse file in memory, with
-// the slot's mke2fs, and copies the few megabytes that it wrote.
+// the slot's mke2fs, and copies the few megabytes that it wrote. The mark comes
+// first: should mke2fs meet a bad block of the slot, the next boot verifies it.
 func makeFileSystem(dev device, size int64) (err error) {
+	if err := markUnfinished(dev); err != nil {
+		return err
+	}
 	f, err := os.Create(sparseImage)
 	if err != nil {
 		return err
@@ -45,17 +49,21 @@ func makeFileSystem(dev device, size int64) (err error) {
 	return copyFileSystem(dev, memoryFile{f})
 }
 
-// copyFileSystem writes the image's data so that a power cut at any byte leaves
-// either a marked, unfinished file system or the whole one.
-func copyFileSystem(dev device, img sparseFile) error {
+// markUnfinished marks the device and returns when the mark is on it.
+func markUnfinished(dev device) error {
 	mark := make([]byte, sector)
 	copy(mark, unfinished)
+	return errors.Join(writeAt(dev, mark, 0), dev.Sync())
+}
+
+// copyFileSystem writes the image's data to a marked device so that a power cut
+// at any byte leaves either a marked, unfinished file system or the whole one.
+func copyFileSystem(dev device, img sparseFile) error {
 	head := make([]byte, firstBlock)
 	if _, err := img.ReadAt(head, 0); err != nil {
 		return fmt.Errorf("read the image: %w", err)
 	}
 	steps := []func() error{
-		func() error { return writeAt(dev, mark, 0) },
 		func() error { return copyData(dev, img, firstBlock) },
 		func() error { return writeAt(dev, head[sector:], sector) }, // the superblock
 		func() error { return writeAt(dev, head[:sector], 0) },      // over the mark

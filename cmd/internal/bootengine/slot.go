@@ -1,14 +1,11 @@
 package bootengine
 
 import (
-	"context"
-	"encoding/hex"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
-	"slipway/build/verity"
 	"slipway/partitions"
 	"slipway/signing/footer"
 )
@@ -68,45 +65,44 @@ func (o *opener) Open(p partitions.Partition) (*slot, error) {
 	return s, nil
 }
 
-// verify compares the slot's blocks with the signed root hash: the tree only,
-// or everything.
-func verify(f *os.File, ft *footer.Footer, how string) error {
-	salt, err := hex.DecodeString(ft.Salt)
-	if err != nil {
-		return fmt.Errorf("salt: %w", err)
-	}
-	root, err := hex.DecodeString(ft.RootHash)
-	if err != nil || len(root) != 32 {
-		return fmt.Errorf("root hash %q: not a SHA-256", ft.RootHash)
-	}
-	ctx := context.Background()
-	if how == verifyLazy {
-		return verity.VerifyTree(ctx, ft.FSSize, f, ft.HashOffset, [32]byte(root), salt, 0)
-	}
-	err = verity.Verify(ctx, f, ft.FSSize, f, ft.HashOffset, [32]byte(root), salt, 0)
-	// The kernel reads through the device mapper and not what was cached here.
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	return err
-}
-
 // mapSlot makes /dev/mapper/usr.
 func mapSlot(device string, ft *footer.Footer) error {
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil {
 		return fmt.Errorf("%s: %w", device, err)
 	}
-	table := verityTable(unix.Major(st.Rdev), unix.Minor(st.Rdev), ft)
 	dm, err := openMapper()
 	if err != nil {
 		return err
 	}
 	defer dm.close()
 	node, err := dm.create(mapperName, "CRYPT-VERITY-"+ft.RootHash[:32]+"-"+mapperName,
-		target{kind: "verity", sectors: uint64(ft.FSSize / 512), params: table})
+		verityTarget(st.Rdev, ft, ""))
 	if err != nil {
 		return fmt.Errorf("dm-verity: %w", err)
 	}
 	return linkMapper(mapperName, node)
+}
+
+// armSlot makes a bad block panic the kernel from now on. Until ROOT is mounted
+// it is a read error, for which another slot can be tried; afterwards the panic
+// leaves ROOT unclean, for which the next boot verifies every block. The panic
+// says which block on the console and in pstore, and "panic=" reboots;
+// restart_on_corruption would reboot as well, but nobody would learn why.
+func armSlot(s *slot) error {
+	var st unix.Stat_t
+	if err := unix.Stat(s.device, &st); err != nil {
+		return fmt.Errorf("%s: %w", s.device, err)
+	}
+	dm, err := openMapper()
+	if err != nil {
+		return err
+	}
+	defer dm.close()
+	if err := dm.load(mapperName, verityTarget(st.Rdev, s.footer, "panic_on_corruption")); err != nil {
+		return fmt.Errorf("dm-verity: %w", err)
+	}
+	return nil
 }
 
 // unmapSlot undoes mapSlot; an error would only repeat the one being reported.
@@ -117,17 +113,20 @@ func unmapSlot() {
 	}
 }
 
-// verityTable is the table line of the verity target
-// (Documentation/admin-guide/device-mapper/verity.rst). A block that turns bad
-// later panics the kernel: the panic says which block on the console and in
-// pstore, and "panic=" reboots. restart_on_corruption would reboot as well, but
-// nobody would learn why.
-func verityTable(major, minor uint32, ft *footer.Footer) string {
+// verityTarget is the verity target of a slot on the partition with the device
+// number (Documentation/admin-guide/device-mapper/verity.rst in the kernel).
+// onCorruption is what a bad block does; "" makes it a read error.
+func verityTarget(partition uint64, ft *footer.Footer, onCorruption string) target {
 	salt := ft.Salt
 	if salt == "" {
 		salt = "-"
 	}
-	return fmt.Sprintf("1 %d:%d %d:%d %d %d %d %d sha256 %s %s 1 panic_on_corruption",
-		major, minor, major, minor, ft.BlockSize, ft.BlockSize, ft.FSSize/ft.BlockSize,
+	device := fmt.Sprintf("%d:%d", unix.Major(partition), unix.Minor(partition))
+	params := fmt.Sprintf("1 %s %s %d %d %d %d sha256 %s %s",
+		device, device, ft.BlockSize, ft.BlockSize, ft.FSSize/ft.BlockSize,
 		ft.HashOffset/ft.BlockSize+1, ft.RootHash, salt)
+	if onCorruption != "" {
+		params += " 1 " + onCorruption
+	}
+	return target{kind: "verity", sectors: uint64(ft.FSSize / 512), params: params}
 }

@@ -21,6 +21,9 @@ func (e *engine) switchRoot(s *slot) error {
 	if err := ensureMachineID(filepath.Join(rootMount, "etc"), rand.Reader); err != nil {
 		return fmt.Errorf("%s: %w", rootLabel, err)
 	}
+	if err := armSlot(s); err != nil {
+		return err
+	}
 	for _, dir := range []string{usrMount, "/dev", "/proc", "/sys", "/run"} {
 		if err := unix.Mount(dir, rootMount+dir, "", unix.MS_MOVE, ""); err != nil {
 			return fmt.Errorf("move %s: %w", dir, err)
