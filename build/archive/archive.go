@@ -158,6 +158,29 @@ func (c *Client) url(archive, name string) (string, error) {
 	return strings.TrimRight(base, "/") + "/" + escape(name), nil
 }
 
+// Suites opens several suites at once, in the order asked for. The caller closes
+// each.
+func (c *Client) Suites(ctx context.Context, all []*SuiteOptions) ([]*Suite, error) {
+	suites := make([]*Suite, len(all))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, o := range all {
+		group.Go(func() error {
+			var err error
+			suites[i], err = c.Suite(ctx, o)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		for _, s := range suites {
+			if s != nil {
+				s.Close()
+			}
+		}
+		return nil, err
+	}
+	return suites, nil
+}
+
 // ValidPath says whether a path from an index or a lock stays below the mirror.
 func ValidPath(name string) bool {
 	return name != "" && path.Clean("/"+name) == "/"+name && !strings.ContainsAny(name, "\x00\r\n\\")

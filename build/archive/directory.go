@@ -108,7 +108,7 @@ func scanDirectory(r io.Reader) (*directory, error) {
 		}
 		s.line++
 		end := err == io.EOF
-		if len(line) <= 1 && len(bytes.TrimSpace(line)) == 0 || len(line) == 2 && line[0] == '\r' {
+		if len(line) == 0 || line[0] <= ' ' && len(bytes.TrimSpace(line)) == 0 {
 			if err := s.flush(b); err != nil {
 				return nil, err
 			}

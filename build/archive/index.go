@@ -88,11 +88,11 @@ func (x *Index) load(i int) (*Package, error) {
 	s := x.dir.packages[i]
 	data := make([]byte, s.length)
 	if _, err := x.file.ReadAt(data, int64(s.offset)); err != nil {
-		return nil, fmt.Errorf("index of %s/%s: %w", x.Suite, x.Component, err)
+		return nil, fmt.Errorf("index of %s: %w", path.Join(x.Suite, x.Component), err)
 	}
 	p, err := parsePackage(data)
 	if err != nil {
-		return nil, fmt.Errorf("index of %s/%s: %w", x.Suite, x.Component, err)
+		return nil, fmt.Errorf("index of %s: %w", path.Join(x.Suite, x.Component), err)
 	}
 	p.Archive, p.Suite, p.Component = x.Archive, x.Suite, x.Component
 	x.parsed[i] = p
