@@ -75,6 +75,20 @@ func Lock(ctx context.Context, group string, o *Options) (*lock.Lock, error) {
 	return (&provider{o, kept}).Resolve(ctx, g)
 }
 
+// Package gives the .deb of a pinned package, from the store or the mirror. The
+// caller closes it.
+func Package(ctx context.Context, pkg *lock.Package, o *Options) (*os.File, error) {
+	kept, err := store.Open(filepath.Join(o.CacheDir, "store"))
+	if err != nil {
+		return nil, err
+	}
+	p := &provider{o, kept}
+	if err := p.Fetch(ctx, &lock.Lock{Packages: []lock.Package{*pkg}}); err != nil {
+		return nil, err
+	}
+	return kept.OpenFile(pkg.SHA256)
+}
+
 // provider is the tools.Provider of a Debian archive.
 type provider struct {
 	o     *Options

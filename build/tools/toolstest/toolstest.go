@@ -8,14 +8,17 @@ package toolstest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
 	"slipway/build/archive"
+	"slipway/build/lock"
 	"slipway/build/tools"
 	"slipway/build/tools/provision"
 )
@@ -56,15 +59,42 @@ func Tree(t testing.TB, group string) *tools.Tree {
 	skipShort(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	tree, err := provision.Open(ctx, group, &provision.Options{
-		CacheDir: CacheDir(t), Workers: runtime.GOMAXPROCS(0),
-		Keys: keys(t), Now: time.Now(), Warn: func(line string) { t.Log(line) },
-	})
+	tree, err := provision.Open(ctx, group, options(t))
 	if err != nil {
-		t.Fatalf("%v\nhint: this test needs foreign programs from a Debian mirror: "+
-			"export SLIPWAY_MIRROR=URL, or leave such tests out with -short", err)
+		t.Fatal(remedy(err))
 	}
 	return tree
+}
+
+// Deb opens the .deb file of a package that belongs to a group's tree: a real
+// package for tests of what reads packages. It is closed with the test.
+func Deb(t testing.TB, group, name string) *os.File {
+	t.Helper()
+	packages := Tree(t, group).Packages()
+	i := slices.IndexFunc(packages, func(p lock.Package) bool { return p.Name == name })
+	if i < 0 {
+		t.Fatalf("tools %q: no package %q", group, name)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	f, err := provision.Package(ctx, &packages[i], options(t))
+	if err != nil {
+		t.Fatal(remedy(err))
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func options(t testing.TB) *provision.Options {
+	return &provision.Options{
+		CacheDir: CacheDir(t), Workers: runtime.GOMAXPROCS(0),
+		Keys: keys(t), Now: time.Now(), Warn: func(line string) { t.Log(line) },
+	}
+}
+
+func remedy(err error) string {
+	return fmt.Sprintf("%v\nhint: this test needs foreign programs from a Debian mirror: "+
+		"export SLIPWAY_MIRROR=URL, or leave such tests out with -short", err)
 }
 
 // CacheDir is slipway's cache directory.
