@@ -57,6 +57,9 @@ type Config struct {
 	// Forward maps TCP ports of the host's loopback to ports of the guest,
 	// which has no way out. Without it there is no network card.
 	Forward map[int]int
+	// Online gives the guest a network card with a way out, through the host.
+	// Tests leave it off.
+	Online bool
 	// NoReboot ends QEMU where the guest would restart.
 	NoReboot bool
 	// ExtraArgs end QEMU's command line.
@@ -196,10 +199,13 @@ func (c *Config) bootIndex() string {
 }
 
 func (c *Config) networkArgs() []string {
-	if len(c.Forward) == 0 {
+	if len(c.Forward) == 0 && !c.Online {
 		return []string{"-nic", "none"}
 	}
-	nic := "user,model=virtio-net-pci,restrict=on"
+	nic := "user,model=virtio-net-pci"
+	if !c.Online {
+		nic += ",restrict=on"
+	}
 	for _, port := range slices.Sorted(maps.Keys(c.Forward)) {
 		nic += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", port, c.Forward[port])
 	}

@@ -1,0 +1,141 @@
+package qemutests_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"slipway/build/tools"
+	"slipway/build/tools/toolstest"
+	"slipway/build/uki"
+	"slipway/qemu-tests/vm"
+)
+
+var (
+	channelFlag = flag.String("channel", "all", "test the image of `CHANNEL`: alpha, beta, stable or all")
+	accelFlag   = flag.String("accel", "auto", "run machines with `ACCEL`: auto, tcg or kvm")
+	releaseFlag = flag.String("release", "", "test the release in `DIR` instead of building one")
+	consoleFlag = flag.Bool("console", false, "log the consoles as they come")
+	keepFlag    = flag.Bool("keep", false, "keep the files of machines that fail")
+)
+
+// shared is what all tests of one run share: the image of a channel is built
+// once, though it is tested by many.
+var shared = &bench{releases: map[string]*release{}}
+
+// bench is where machines are tested.
+type bench struct {
+	cache string // of slipway
+	tools *tools.Tree
+
+	mu       sync.Mutex
+	releases map[string]*release
+	accel    vm.Accel
+}
+
+// release is a built image.
+type release struct {
+	dir     string
+	channel string
+	Version string `json:"version"`
+}
+
+func (r *release) path(name string) string { return filepath.Join(r.dir, name) }
+
+// eachChannel runs the test for every channel asked for, in parallel.
+func eachChannel(t *testing.T, test func(t *testing.T, b *bench, r *release)) {
+	if testing.Short() {
+		t.Skip("boots machines; -short leaves that out")
+	}
+	t.Parallel()
+	channels := []string{*channelFlag}
+	if *channelFlag == "all" {
+		channels = []string{"alpha", "beta", "stable"}
+	}
+	for _, channel := range channels {
+		t.Run(channel, func(t *testing.T) {
+			t.Parallel()
+			test(t, shared, shared.release(t, channel))
+		})
+	}
+}
+
+// release builds the image of a channel, once.
+func (b *bench) release(t *testing.T, channel string) *release {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tools == nil {
+		b.cache, b.tools = toolstest.CacheDir(t), toolstest.Tree(t, "run")
+	}
+	if b.releases[channel] == nil {
+		r := &release{dir: *releaseFlag, channel: channel}
+		if r.dir == "" {
+			r.dir = b.build(t, channel)
+		}
+		info, err := os.ReadFile(r.path("release.json"))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(info, r))
+		b.releases[channel] = r
+	}
+	if b.accel == "" {
+		b.accel = b.chooseAccel(t, b.releases[channel])
+	}
+	return b.releases[channel]
+}
+
+// build runs "slipway build", which does nothing if nothing changed, and
+// returns the release directory.
+func (b *bench) build(t *testing.T, channel string) string {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "go", "run", "./cmd/slipway", "build",
+		"--channel", channel, "--out", filepath.Join(b.cache, "qemu-tests"))
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "..", &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("slipway build --channel %s: %v\n%s", channel, err, stderr.String())
+	}
+	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
+	return lines[len(lines)-1]
+}
+
+// chooseAccel proves KVM with the image's own kernel.
+func (b *bench) chooseAccel(t *testing.T, r *release) vm.Accel {
+	wish, err := vm.ParseAccel(*accelFlag)
+	require.NoError(t, err)
+	file, err := os.Open(r.path("boot.efi"))
+	require.NoError(t, err)
+	defer file.Close()
+	info, err := file.Stat()
+	require.NoError(t, err)
+	image, err := uki.Read(file, info.Size())
+	require.NoError(t, err)
+	linux, err := image.Section(".linux")
+	require.NoError(t, err)
+	kernel, err := os.Create(filepath.Join(t.TempDir(), "vmlinuz"))
+	require.NoError(t, err)
+	defer kernel.Close()
+	_, err = io.Copy(kernel, linux.Open())
+	require.NoError(t, err)
+
+	probe := &vm.Probe{Tools: b.tools, Kernel: kernel.Name(), Cache: filepath.Join(b.cache, "qemu-tests")}
+	accel, why, err := probe.Choose(t.Context(), wish)
+	require.NoError(t, err)
+	t.Logf("machines run with %s: %s", accel, why)
+	return accel
+}
+
+// repeat is the command that runs a test again.
+func repeat(t *testing.T, r *release) string {
+	pattern := strings.ReplaceAll(t.Name(), "/", "$/^")
+	return fmt.Sprintf("go test -v ./qemu-tests -run '^%s$' -args -channel %s -accel %s",
+		pattern, r.channel, *accelFlag)
+}

@@ -1,0 +1,171 @@
+package qemutests_test
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"slipway/build/disk"
+	"slipway/partitions"
+	"slipway/qemu-tests/vm"
+	"slipway/signing"
+	"slipway/signing/footer"
+)
+
+// slotDisk is a copy of a release's disk that a test changes before it boots.
+type slotDisk struct {
+	*os.File
+	layout partitions.Layout
+}
+
+// newSlotDisk makes a disk like the release's with its slot image in both
+// slots, if both is set, of which USR-A is to be tried first.
+func newSlotDisk(t *testing.T, r *release, both bool) *slotDisk {
+	original, err := os.Open(r.path("slipway.img"))
+	require.NoError(t, err)
+	defer original.Close()
+	info, err := original.Stat()
+	require.NoError(t, err)
+	table, err := partitions.Read(original, info.Size(), 512)
+	require.NoError(t, err)
+	slot, err := os.Open(r.path("usr.img"))
+	require.NoError(t, err)
+	defer slot.Close()
+
+	d := &slotDisk{layout: partitions.Layout{
+		SectorSize: table.SectorSize, DiskSectors: table.DiskSectors,
+		DiskUUID: table.DiskUUID, Partitions: table.Partitions,
+	}}
+	contents := map[string]disk.Content{}
+	for i := range d.layout.Partitions {
+		p := &d.layout.Partitions[i]
+		size := p.Size * 512
+		switch p.Label {
+		case "USR-A":
+			p.Attributes = partitions.Slot(2, 0, true)
+			contents[p.Label] = disk.Content{Data: slot, Size: size}
+		case "USR-B":
+			if both {
+				p.Attributes = partitions.Slot(1, 0, true)
+				contents[p.Label] = disk.Content{Data: slot, Size: size}
+			}
+		case "EFI-SYSTEM", "BIOS-BOOT", "OEM":
+			part := io.NewSectionReader(original, d.layout.Offset(*p), size)
+			contents[p.Label] = disk.Content{Data: part, Size: size}
+		}
+	}
+	d.File, err = os.Create(filepath.Join(t.TempDir(), "disk.img"))
+	require.NoError(t, err)
+	t.Cleanup(func() { d.Close() })
+	require.NoError(t, disk.Write(t.Context(), d, &disk.Options{Layout: d.layout, Contents: contents}))
+	bootCode := make([]byte, 440)
+	_, err = original.ReadAt(bootCode, 0)
+	require.NoError(t, err)
+	_, err = d.WriteAt(bootCode, 0)
+	require.NoError(t, err)
+	return d
+}
+
+// slot is the place of a slot on the disk.
+func (d *slotDisk) slot(t *testing.T, label string) (offset, size int64) {
+	p, ok := d.layout.Partition(label)
+	require.True(t, ok)
+	return d.layout.Offset(p), p.Size * 512
+}
+
+// flip changes one bit of a slot; a negative position counts from its end.
+func (d *slotDisk) flip(t *testing.T, label string, at int64) {
+	offset, size := d.slot(t, label)
+	if at < 0 {
+		at += size
+	}
+	b := make([]byte, 1)
+	_, err := d.ReadAt(b, offset+at)
+	require.NoError(t, err)
+	b[0] ^= 0x10
+	_, err = d.WriteAt(b, offset+at)
+	require.NoError(t, err)
+}
+
+// sign puts another signature on a slot, by a key nobody knows, and returns
+// the key's id.
+func (d *slotDisk) sign(t *testing.T, label string) string {
+	offset, size := d.slot(t, label)
+	foot, _, err := footer.Inspect(io.NewSectionReader(d, offset, size), size)
+	require.NoError(t, err)
+	stranger, _, err := signing.DevelopmentKey(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, footer.Write(io.NewOffsetWriter(d, offset), size, foot, stranger))
+	return stranger.KeyID()
+}
+
+// footerOf reads the footer that the release's slot has.
+func footerOf(t *testing.T, r *release) *footer.Footer {
+	slot, err := os.Open(r.path("usr.img"))
+	require.NoError(t, err)
+	defer slot.Close()
+	info, err := slot.Stat()
+	require.NoError(t, err)
+	foot, _, err := footer.Inspect(slot, info.Size())
+	require.NoError(t, err)
+	return foot
+}
+
+// damages are ways for a slot to be bad, each with what the console says.
+var damages = []struct {
+	name   string
+	damage func(t *testing.T, d *slotDisk, r *release)
+	want   string
+}{
+	{"first-block", func(t *testing.T, d *slotDisk, _ *release) { d.flip(t, "USR-A", 1024) },
+		`slipway: USR-A: .*block 0`},
+	{"middle", func(t *testing.T, d *slotDisk, r *release) {
+		d.flip(t, "USR-A", footerOf(t, r).FSSize/2)
+	}, `slipway: USR-A: .*block \d+`},
+	{"footer", func(t *testing.T, d *slotDisk, _ *release) { d.flip(t, "USR-A", -footer.Size+100) },
+		`slipway: USR-A: .*signature`},
+	{"unknown-key", func(t *testing.T, d *slotDisk, _ *release) { d.sign(t, "USR-A") },
+		`slipway: USR-A: .*key`},
+}
+
+// TestDamagedSlot boots disks whose only slot is bad: each must say why and
+// start nothing of it.
+func TestDamagedSlot(t *testing.T) {
+	eachChannel(t, func(t *testing.T, b *bench, r *release) {
+		for _, test := range damages {
+			t.Run(test.name, func(t *testing.T) {
+				d := newSlotDisk(t, r, false)
+				test.damage(t, d, r)
+				m := newMachine(t, b, r, &vm.Config{Disk: d.Name(), NoReboot: true})
+				t.Log(m.expect(t, test.want+".*")[0])
+				m.expect(t, `slipway: no slot can be started.*\n`)
+				assert.NotContains(t, m.Console().Text(), "systemd[1]")
+			})
+		}
+	})
+}
+
+// TestOtherSlot boots disks whose first slot is bad and whose second is good:
+// the second must start.
+func TestOtherSlot(t *testing.T) {
+	eachChannel(t, func(t *testing.T, b *bench, r *release) {
+		test := damages[1]
+		d := newSlotDisk(t, r, true)
+		test.damage(t, d, r)
+		m := newMachine(t, b, r, &vm.Config{Disk: d.Name(), Memory: 2048})
+		t.Log(m.expect(t, test.want+".*")[0])
+		m.booted(t)
+		report := m.bootReport(t)
+		assert.Equal(t, "USR-B", report.Slot)
+		assert.Contains(t, report.Failures, "USR-A")
+		assert.Equal(t, "USR-B", m.run(t, "lsblk -ndo PARTLABEL "+report.Device))
+		text, err := json.Marshal(report.Failures)
+		require.NoError(t, err)
+		t.Logf("%s", text)
+	})
+}
