@@ -25,34 +25,34 @@ const Format = 1
 
 // Lock is the content of a lock file.
 type Lock struct {
-	Format       int       `yaml:"format"`
-	Date         time.Time `yaml:"date"` // of the newest suite, UTC, whole seconds
-	Architecture string    `yaml:"architecture"`
-	Suites       []Suite   `yaml:"suites"`   // in the overlay's order
-	Packages     []Package `yaml:"packages"` // by name, then architecture
+	Format       int
+	Date         time.Time // of the newest suite, UTC, whole seconds
+	Architecture string
+	Suites       []Suite   // in the overlay's order
+	Packages     []Package // by name, then architecture
 }
 
 // Suite is the state of a suite that packages were resolved from.
 type Suite struct {
-	Archive    string    `yaml:"archive"` // "debian", "debian-security"
-	Suite      string    `yaml:"suite"`
-	Components []string  `yaml:"components"`
-	InRelease  store.Sum `yaml:"inrelease"` // SHA-256 of the signed file
-	Date       time.Time `yaml:"date"`      // when it was made, UTC
+	Archive    string // "debian", "debian-security"
+	Suite      string
+	Components []string
+	InRelease  store.Sum // SHA-256 of the signed file
+	Date       time.Time // when it was made, UTC
 }
 
 // Package is one package, exactly.
 type Package struct {
-	Name         string    `yaml:"name"`
-	Version      string    `yaml:"version"`
-	Architecture string    `yaml:"architecture"` // of the package: maybe "all"
-	Archive      string    `yaml:"archive"`
-	Path         string    `yaml:"path"` // below the mirror's root
-	Size         int64     `yaml:"size"` // bytes
-	SHA256       store.Sum `yaml:"sha256"`
-	Why          string    `yaml:"why"` // "overlay base", "bash: Pre-Depends libc6"
+	Name         string
+	Version      string
+	Architecture string // of the package: maybe "all"
+	Archive      string
+	Path         string // below the mirror's root
+	Size         int64  // bytes
+	SHA256       store.Sum
+	Why          string // "overlay base", "bash: Pre-Depends libc6"
 	// Scripts are the package's maintainer scripts by name ("postinst").
-	Scripts map[string]store.Sum `yaml:"scripts,omitempty"`
+	Scripts map[string]store.Sum
 }
 
 // New makes a lock of what was resolved from suites. Scripts are left for the
