@@ -98,7 +98,7 @@ func (v *VM) Reproduce() string {
 // Start switches the machine on and returns when QEMU runs. The machine is
 // killed when ctx ends, when this process ends, or by PowerCut.
 func (v *VM) Start(ctx context.Context) error {
-	if v.process != nil {
+	if v.Running() {
 		return errors.New("VM: already started")
 	}
 	channels := map[string]net.Listener{}
