@@ -131,7 +131,7 @@ func everything(t testing.TB) *tree.Tree {
 		"xattr/link":    {Type: tree.Symlink, Target: "t", Mode: 0o777},
 	}
 	nodes["xattr/ping"].Xattrs = map[string]string{
-		"security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"security.capability": "\x01\x00\x00\x02\x00\x20" + strings.Repeat("\x00", 14),
 		"user.empty":          "",
 		"user.a":              "1", "user.ab": "12", "user.abc": "123", "trusted.x": "y",
 	}

@@ -59,10 +59,11 @@ func ReadSuper(r io.ReaderAt, size int64) (*Super, error) {
 			s.Blocks, s.BlockSize, size)
 	}
 	if s.Checksum {
-		block := make([]byte, max(s.BlockSize, superOffset+superSize))
-		if s.BlockSize <= superOffset { // the superblock is in a later block
-			block = block[:superOffset+s.BlockSize]
+		length := s.BlockSize
+		if length <= superOffset { // the superblock is not in the first block
+			length += superOffset
 		}
+		block := make([]byte, length)
 		if err := readAt(r, block, 0, size); err != nil {
 			return nil, fmt.Errorf("erofs superblock: %w", err)
 		}

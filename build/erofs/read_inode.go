@@ -141,7 +141,8 @@ func (o *opener) content(raw *rawInode) (*Content, error) {
 		return nil, fmt.Errorf("unknown data layout %d", raw.layout)
 	}
 	if c.body > 0 && (c.body > o.limit || c.bodyAt > o.limit-c.body) {
-		return nil, fmt.Errorf("content of %d bytes at block %d is outside of the image", c.body, raw.place)
+		return nil, fmt.Errorf("content of %d bytes at block %d is outside of the image",
+			c.body, raw.place)
 	}
 	return c, nil
 }

@@ -117,7 +117,7 @@ func (o *opener) readDir(p pending) ([]pending, error) {
 		return nil, fmt.Errorf("directory of %d bytes, limit %d", length, maxDirEntries*entrySize)
 	}
 	dir := make([]byte, length)
-	if _, err := (&content{r: o.r, runs: runs, size: length}).ReadAt(dir, 0); err != nil && err != io.EOF {
+	if _, err := (&content{r: o.r, runs: runs, size: length}).ReadAt(dir, 0); err != nil {
 		return nil, err
 	}
 	entries, err := decodeDir(dir)
@@ -218,7 +218,8 @@ func (o *opener) follow(cluster uint32) (uint32, error) {
 // readFull fills b from the first size bytes of r.
 func readFull(r io.ReaderAt, b []byte, off, size int64) error {
 	if off > size || int64(len(b)) > size-off {
-		return fmt.Errorf("bytes %d to %d are outside of the file system's %d", off, off+int64(len(b)), size)
+		return fmt.Errorf("bytes %d to %d are outside of the file system's %d",
+			off, off+int64(len(b)), size)
 	}
 	if n, err := r.ReadAt(b, off); n < len(b) {
 		return fmt.Errorf("read at %d: %w", off, noEOF(err))
