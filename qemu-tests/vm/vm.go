@@ -39,7 +39,7 @@ type VM struct {
 type process struct {
 	exited  chan struct{} // closed when QEMU has ended and err is set
 	err     error
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
 	stderr  bytes.Buffer
 	control *control
 	agent   *agent
@@ -110,15 +110,15 @@ func (v *VM) Start(ctx context.Context) error {
 		defer l.Close()
 		channels[channel] = l
 	}
-	life, cancel := context.WithCancel(ctx)
+	life, cancel := context.WithCancelCause(ctx)
 	p := &process{exited: make(chan struct{}), cancel: cancel}
 	cmd := v.config.Tools.Command(life, "qemu-system-x86_64", v.config.args(v.files, false)...)
 	if err := p.start(cmd); err != nil {
-		cancel()
+		cancel(err)
 		return fmt.Errorf("QEMU: %w", err)
 	}
 	if err := v.connect(life, p, channels); err != nil {
-		cancel()
+		cancel(err)
 		<-p.exited
 		return p.explain(err)
 	}
@@ -142,7 +142,7 @@ func (p *process) start(cmd *exec.Cmd) error {
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
-			p.cancel()
+			p.cancel(errGone)
 			close(p.exited)
 		}
 	}()
@@ -306,7 +306,7 @@ func (v *VM) PowerCut() {
 	if v.process == nil {
 		return
 	}
-	v.process.cancel()
+	v.process.cancel(errGone)
 	<-v.process.exited
 	v.process = nil
 }
