@@ -44,10 +44,11 @@ func Main() {
 	err := e.protected()
 	var none *noSlotError
 	if errors.As(err, &none) {
+		e.say("no slot can be started:")
 		for _, line := range none.lines() {
-			e.say("%s", line)
+			e.say("  %s", line)
 		}
-		e.say("no slot can be started; rebooting in %s, or at once when a key is pressed", retryDelay)
+		e.say("rebooting in %s, or at once when a key is pressed", retryDelay)
 		e.waitForKey(retryDelay)
 	} else {
 		e.say("boot stopped: %v; rebooting in %s", err, stopDelay)

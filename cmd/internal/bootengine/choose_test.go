@@ -1,0 +1,153 @@
+package bootengine_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+
+	"slipway/cmd/internal/bootengine"
+	"slipway/partitions"
+)
+
+// source is a disk whose slots open or not, and which writes down what is done
+// to it.
+type source struct {
+	table *partitions.Table
+	bad   map[int]bool // slots that do not open
+	stuck bool         // tries cannot be written
+	log   []string
+}
+
+func (s *source) UseTry(number int) error {
+	for i, p := range s.table.Partitions {
+		if p.Number != number || p.Attributes.Tries() == 0 {
+			continue
+		}
+		if s.stuck {
+			return errors.New("disk is full of sand")
+		}
+		s.table.Partitions[i].Attributes = p.Attributes.WithTries(p.Attributes.Tries() - 1)
+		s.log = append(s.log, fmt.Sprintf("try %d", number))
+	}
+	return nil
+}
+
+func (s *source) Open(p partitions.Partition) (*bootengine.Slot, error) {
+	s.log = append(s.log, fmt.Sprintf("open %d", p.Number))
+	if s.bad[p.Number] {
+		return nil, errors.New("bad")
+	}
+	return bootengine.NewSlot(p), nil
+}
+
+// slots is a table with USR-A as 3 and USR-B as 4.
+func slots(a, b partitions.Attributes) *partitions.Table {
+	return &partitions.Table{SectorSize: 512, Partitions: []partitions.Partition{
+		{Number: 3, Label: "USR-A", Type: uuid.MustParse(partitions.TypeUSR), Attributes: a},
+		{Number: 4, Label: "USR-B", Type: uuid.MustParse(partitions.TypeUSR), Attributes: b},
+		{Number: 9, Label: "ROOT", Type: uuid.MustParse(partitions.TypeResize)},
+	}}
+}
+
+func TestChoose(t *testing.T) {
+	proven, fresh, empty := partitions.Slot(1, 0, true), partitions.Slot(2, 3, false), partitions.Slot(0, 0, false)
+	cases := []struct {
+		name  string
+		a, b  partitions.Attributes
+		bad   map[int]bool
+		stuck bool
+		given int
+		want  string // what was done, what was said, what came out
+	}{
+		{name: "proven", a: proven, b: empty, want: "open 3; slot 3"},
+		{name: "try is taken before the slot is touched", a: proven, b: fresh, want: "try 4; open 4; slot 4"},
+		{
+			name: "bad slot is passed over", a: proven, b: fresh, bad: map[int]bool{4: true},
+			want: "try 4; open 4; say USR-B: bad; open 3; slot 3",
+		},
+		{
+			name: "proven slot is not demoted", a: partitions.Slot(3, 0, true), b: partitions.Slot(1, 0, true), bad: map[int]bool{3: true},
+			want: "open 3; say USR-A: bad; open 4; slot 4",
+		},
+		{
+			name: "all bad", a: proven, b: fresh, bad: map[int]bool{3: true, 4: true},
+			want: "try 4; open 4; say USR-B: bad; open 3; say USR-A: bad; error USR-B: bad, USR-A: bad",
+		},
+		{
+			name: "nothing bootable", a: empty, b: partitions.Slot(2, 0, false),
+			want: "error USR-A: not to be started: priority=0 tries=0 successful=0, " +
+				"USR-B: not to be started: priority=2 tries=0 successful=0",
+		},
+		{
+			name: "one bad, one not bootable", a: proven, b: empty, bad: map[int]bool{3: true},
+			want: "open 3; say USR-A: bad; error USR-A: bad, USR-B: not to be started: priority=0 tries=0 successful=0",
+		},
+		{
+			name: "tries cannot be written: not for a slot on trial", a: proven, b: fresh, stuck: true,
+			want: "say USR-B: write its tries: disk is full of sand; open 3; slot 3",
+		},
+		{
+			name: "tries cannot be written: for a proven one", a: partitions.Slot(1, 1, true), b: empty, stuck: true,
+			want: "say USR-A: write its tries: disk is full of sand; it is proven and started all the same; open 3; slot 3",
+		},
+		{name: "given takes no try", a: proven, b: fresh, given: 4, want: "open 4; slot 4"},
+		{name: "given, tries used up", a: proven, b: partitions.Slot(2, 0, false), given: 4, want: "open 4; slot 4"},
+		{
+			name: "given is bad: no other", a: proven, b: fresh, given: 4, bad: map[int]bool{4: true},
+			want: "open 4; error USR-B, whose kernel is running: bad",
+		},
+		{
+			name: "given is no slot", a: proven, b: fresh, given: 9,
+			want: "error partition 9, given on the command line: not a slot",
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			src := &source{table: slots(c.a, c.b), bad: c.bad, stuck: c.stuck}
+			say := func(format string, args ...any) { src.log = append(src.log, "say "+fmt.Sprintf(format, args...)) }
+			s, _, err := bootengine.Choose(src.table, c.given, src, say)
+			switch {
+			case err == nil:
+				src.log = append(src.log, fmt.Sprintf("slot %d", s.Part().Number))
+			case c.given != 0:
+				src.log = append(src.log, "error "+err.Error())
+			default:
+				src.log = append(src.log, "error "+strings.Join(bootengine.Lines(err), ", "))
+			}
+			assert.Equal(t, c.want, strings.Join(src.log, "; "))
+		})
+	}
+}
+
+// TestChooseNeverLoops goes through all attributes of two slots, good and bad:
+// every slot is opened at most once, and none that must not be.
+func TestChooseNeverLoops(t *testing.T) {
+	for bits := range 1 << 14 {
+		a := partitions.Slot(bits&3, bits>>2&3, bits>>4&1 == 1)
+		b := partitions.Slot(bits>>5&3, bits>>7&3, bits>>9&1 == 1)
+		src := &source{table: slots(a, b), bad: map[int]bool{3: bits>>10&1 == 1, 4: bits>>11&1 == 1}, stuck: bits>>12&1 == 1}
+		s, _, err := bootengine.Choose(src.table, 0, src, func(string, ...any) {})
+		opened := 0
+		for _, l := range src.log {
+			if strings.HasPrefix(l, "open") {
+				opened++
+			}
+		}
+		if opened > 2 || (s == nil) == (err == nil) {
+			t.Fatalf("%s and %s: %v %v", a, b, src.log, err)
+		}
+		if s != nil && (src.bad[s.Part().Number] || !s.Part().Attributes.Bootable()) {
+			t.Fatalf("%s and %s: started %s", a, b, s.Part().Label)
+		}
+		for i, before := range []partitions.Attributes{a, b} {
+			after := src.table.Partitions[i].Attributes
+			if after.Successful() != before.Successful() || after.Priority() != before.Priority() {
+				t.Fatalf("%s became %s", before, after)
+			}
+		}
+	}
+}

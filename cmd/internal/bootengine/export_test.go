@@ -1,0 +1,88 @@
+package bootengine
+
+import (
+	"slipway/partitions"
+)
+
+// What the tests see of the package's inside.
+type (
+	Config      = config
+	Slot        = slot
+	Failure     = failure
+	Disk        = disk
+	BlockDevice = blockDevice
+	Target      = target
+)
+
+const (
+	BlankCheck = blankCheck
+	Unfinished = unfinished
+)
+
+var (
+	ReadConfig        = readConfig
+	Choose            = choose
+	ListBlock         = listBlock
+	PartitionName     = partitionName
+	PickDisk          = pickDisk
+	PlanGrow          = planGrow
+	RootPartition     = rootPartition
+	AutoVerify        = autoVerify
+	Verify            = verify
+	VerityTarget      = verityTarget
+	DMTable           = dmTable
+	DeviceMinor       = deviceMinor
+	ParseLoaderDevice = parseLoaderDevice
+	MakeSkeleton      = makeSkeleton
+	EnsureMachineID   = ensureMachineID
+	KexecCommandLine  = kexecCommandLine
+	MarkUnfinished    = markUnfinished
+	CopyFileSystem    = func(dev device, img sparseFile) error { return copyFileSystem(dev, img) }
+)
+
+// Lines is what is printed when no slot can be started.
+func Lines(err error) []string { return err.(*noSlotError).lines() }
+
+// PlanRoot tells the plan as a word and what was read of the file system.
+func PlanRoot(head []byte) (plan string, blockSize int64, blocks uint64) {
+	p, fs := planRoot(head)
+	if fs != nil {
+		blockSize, blocks = fs.blockSize, fs.blocks
+	}
+	return [...]string{"foreign", "make", "check", "ready"}[p], blockSize, blocks
+}
+
+// PlanFSGrow calls planFSGrow for a file system of that shape.
+func PlanFSGrow(blockSize int64, blocks uint64, size int64) (uint64, bool) {
+	return planFSGrow(&ext4{blockSize: blockSize, blocks: blocks}, size)
+}
+
+// NewConfig is a config as the initramfs would give it.
+func (c *config) Parts() (keys []string, bootID string, modules []string, slot int, esp, verify string, problems []string) {
+	for _, k := range c.keys {
+		keys = append(keys, k.ID)
+	}
+	return keys, c.bootID, c.modules, c.slot, c.esp, c.verify, c.problems
+}
+
+// NewSlot is an opened slot.
+func NewSlot(p partitions.Partition) *Slot { return &slot{part: p} }
+
+// Part is the slot's partition.
+func (s *slot) Part() partitions.Partition { return s.part }
+
+// NewDisk is a disk with a table and no file.
+func NewDisk(name string, t *partitions.Table) *Disk { return &disk{name: name, table: t} }
+
+// Name is the kernel's name of the disk.
+func (d *disk) Name() string { return d.name }
+
+// NewBlockDevice is an entry of ListBlock.
+func NewBlockDevice(name string, size int64, sectorSize int) BlockDevice {
+	return blockDevice{name, size, sectorSize}
+}
+
+// NewTarget is a table line.
+func NewTarget(kind string, sectors uint64, params string) Target {
+	return target{kind, sectors, params}
+}
