@@ -122,7 +122,7 @@ func (c *Client) Suite(ctx context.Context, o *SuiteOptions) (*Suite, error) {
 	if s.Architecture == "" {
 		s.Architecture = "amd64"
 	}
-	data, err := c.fetchRelease(ctx, s.Archive, o.Suite)
+	data, keep, err := c.fetchRelease(ctx, s.Archive, o.Suite)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +130,7 @@ func (c *Client) Suite(ctx context.Context, o *SuiteOptions) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
+	keep()
 	s.Indexes = make([]*Index, len(s.Components))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, component := range s.Components {

@@ -135,7 +135,7 @@ func (c *Client) fetchOne(ctx context.Context, d *Download, m *meter) error {
 		m.add(0, offset-counted)
 		counted = offset
 	}
-	err = c.retry(ctx, func() error {
+	err = c.retry(ctx, url, func() error {
 		err := c.attempt(ctx, d, url, set)
 		var mismatch *store.MismatchError
 		if errors.As(err, &mismatch) {

@@ -172,12 +172,13 @@ func (b *body) Close() error {
 }
 
 // retry runs f up to three times with pauses between, until it succeeds, the
-// context ends or the error is one that will not go away.
-func (c *Client) retry(ctx context.Context, f func() error) error {
+// context ends or the error is one that will not go away. A local directory
+// gives the same answer every time and is asked once.
+func (c *Client) retry(ctx context.Context, url string, f func() error) error {
 	pause := c.Backoff
 	for attempt := 1; ; attempt++ {
 		err := f()
-		if err == nil || attempt == 3 || ctx.Err() != nil || lasting(err) || permanent(err) {
+		if err == nil || attempt == 3 || isLocal(url) || ctx.Err() != nil || lasting(err) || permanent(err) {
 			return err
 		}
 		select {
@@ -189,6 +190,8 @@ func (c *Client) retry(ctx context.Context, f func() error) error {
 	}
 }
 
+func isLocal(url string) bool { return strings.HasPrefix(url, "file:") }
+
 // cachedRelease is the head of a kept InRelease file; the content follows it.
 type cachedRelease struct {
 	URL          string    `json:"url"`
@@ -199,15 +202,21 @@ type cachedRelease struct {
 
 // fetchRelease gets a suite's InRelease afresh; the server may say that it has
 // not changed since the last time. What is kept is as untrusted as what comes
-// over the network, and verified as often.
-func (c *Client) fetchRelease(ctx context.Context, archive, suite string) ([]byte, error) {
+// over the network, and verified as often. The caller calls keep once the file
+// is verified: a bad one must not be asked for again by its ETag.
+func (c *Client) fetchRelease(ctx context.Context, archive, suite string) (data []byte, keep func(), err error) {
 	url, err := c.url(archive, "dists/"+suite+"/InRelease")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	kept, old := c.keptRelease(url)
-	var data []byte
-	err = c.retry(ctx, func() error {
+	var kept cachedRelease
+	var old []byte
+	// A directory is read afresh: its times are too coarse to tell two files
+	// of one second apart, and reading costs nothing.
+	if !isLocal(url) {
+		kept, old = c.keptRelease(url)
+	}
+	err = c.retry(ctx, url, func() error {
 		header := http.Header{}
 		if kept.ETag != "" {
 			header.Set("If-None-Match", kept.ETag)
@@ -233,13 +242,12 @@ func (c *Client) fetchRelease(ctx context.Context, archive, suite string) ([]byt
 	})
 	switch {
 	case notFound(err):
-		return nil, &SuiteMissingError{Suite: suite, Archive: archive, URL: url}
+		return nil, nil, &SuiteMissingError{Suite: suite, Archive: archive, URL: url}
 	case err != nil:
-		return nil, fmt.Errorf("suite %q: %w", suite, err)
+		return nil, nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
 	kept.URL, kept.SHA256 = url, sha256.Sum256(data)
-	c.keepRelease(kept, data)
-	return data, nil
+	return data, func() { c.keepRelease(kept, data) }, nil
 }
 
 // SuiteMissingError says that a mirror has no such suite.

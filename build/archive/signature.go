@@ -57,7 +57,7 @@ func (e *ReleaseError) Hint() string {
 	case ErrUnknownKey, ErrKeyExpired, ErrKeyRevoked:
 		return "add the archive's current key to the overlay's keys if you trust it"
 	case ErrExpired:
-		return "the mirror is not updated any more, or this machine's clock is wrong: use another mirror (--mirror URL)"
+		return "the mirror is not updated any more, or this machine's clock is wrong: use another mirror (--mirror URL), or --allow-expired for a mirror of the past"
 	case ErrNoIndex:
 		return "check the names of components, and the architecture"
 	case ErrFuture:
