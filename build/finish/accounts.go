@@ -48,8 +48,12 @@ func (a *accounts) findGroup(name string) *group {
 	return &a.groups[i]
 }
 
-// uid gives the number of a user that is named or already a number.
+// uid gives the number of a user that is named or already a number. Root needs
+// no declaration.
 func (a *accounts) uid(name string) (uint32, error) {
+	if name == "root" {
+		return 0, nil
+	}
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(n), nil
 	}
@@ -61,6 +65,9 @@ func (a *accounts) uid(name string) (uint32, error) {
 
 // gid is uid for groups.
 func (a *accounts) gid(name string) (uint32, error) {
+	if name == "root" {
+		return 0, nil
+	}
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(n), nil
 	}
