@@ -153,10 +153,7 @@ func (c *Config) args(f files, interactive bool) []string {
 	args = append(args, c.diskArgs(f)...)
 	args = append(args, c.networkArgs()...)
 	args = append(args, c.channelArgs(f, interactive)...)
-	for _, name := range slices.Sorted(maps.Keys(c.Credentials)) {
-		args = append(args, "-smbios", "type=11,value=io.systemd.credential.binary:"+
-			name+"="+base64.StdEncoding.EncodeToString([]byte(c.Credentials[name])))
-	}
+	args = append(args, c.credentialArgs(interactive)...)
 	if c.Kernel != "" {
 		args = append(args, "-kernel", c.Kernel, "-append", c.CommandLine)
 		if c.Initrd != "" {
@@ -227,6 +224,22 @@ func (c *Config) channelArgs(f files, interactive bool) []string {
 		"-device", "virtio-serial-pci", "-chardev", socket(channelAgent),
 		"-device", "virtserialport,chardev=" + channelAgent + ",name=" + agentPort,
 	}
+}
+
+// credentialArgs gives the guest its credentials, and where there is a channel
+// for it the agent.
+func (c *Config) credentialArgs(interactive bool) []string {
+	credentials := map[string]string{}
+	if !interactive {
+		credentials = agentCredentials()
+	}
+	maps.Copy(credentials, c.Credentials)
+	var args []string
+	for _, name := range slices.Sorted(maps.Keys(credentials)) {
+		args = append(args, "-smbios", "type=11,value=io.systemd.credential.binary:"+
+			name+"="+base64.StdEncoding.EncodeToString([]byte(credentials[name])))
+	}
+	return args
 }
 
 // escape makes a value for QEMU's comma-separated options.

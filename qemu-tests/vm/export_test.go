@@ -13,10 +13,8 @@ func (c *Config) Args(dir string, interactive bool) []string {
 
 func (c *Config) OverlayArgs(dir string) []string { return c.overlayArgs(files{dir}) }
 
-var (
-	Quote            = quote
-	AgentCredentials = agentCredentials
-)
+// Quote is how commands are shown.
+var Quote = quote
 
 // End says that QEMU has ended.
 func (c *Console) End() { c.end(errGone) }

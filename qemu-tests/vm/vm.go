@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -49,10 +48,6 @@ type process struct {
 // over the disk. Close removes them.
 func New(ctx context.Context, c *Config) (*VM, error) {
 	c = c.withDefaults()
-	credentials := agentCredentials()
-	maps.Copy(credentials, c.Credentials)
-	c.Credentials = credentials
-
 	dir, err := os.MkdirTemp("", "slipway-vm-")
 	if err != nil {
 		return nil, err
