@@ -14,6 +14,7 @@ const (
 	depText = `kernel/drivers/md/dm-verity.ko: kernel/drivers/md/dm-bufio.ko kernel/drivers/md/dm-mod.ko
 kernel/drivers/md/dm-bufio.ko: kernel/drivers/md/dm-mod.ko
 kernel/drivers/md/dm-mod.ko:
+kernel/arch/x86/crypto/sha256-ssse3.ko:
 kernel/drivers/block/virtio_blk.ko.xz:
 kernel/fs/erofs/erofs.ko: kernel/lib/libcrc32c.ko
 kernel/lib/libcrc32c.ko:
@@ -40,7 +41,7 @@ func index(t *testing.T) *initramfs.ModuleIndex {
 
 func TestOrder(t *testing.T) {
 	cases := []struct{ name, wanted, want string }{
-		{"dependencies first", "dm-verity", "kernel/drivers/md/dm-mod.ko kernel/drivers/md/dm-bufio.ko kernel/drivers/md/dm-verity.ko"},
+		{"dependencies first", "dm-verity", "kernel/arch/x86/crypto/sha256-ssse3.ko kernel/drivers/md/dm-mod.ko kernel/drivers/md/dm-bufio.ko kernel/drivers/md/dm-verity.ko"},
 		{"dash or underscore, once", "dm_mod dm-mod", "kernel/drivers/md/dm-mod.ko"},
 		{"built in", "ext4 nvme_core virtio-blk", "kernel/drivers/block/virtio_blk.ko.xz"},
 		{"soft dependency, in a circle", "erofs", "kernel/arch/x86/crypto/crc32c-intel.ko kernel/lib/libcrc32c.ko kernel/fs/erofs/erofs.ko"},
