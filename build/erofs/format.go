@@ -16,7 +16,7 @@
 //
 // It does not compress, does not know about several devices or chunk-based
 // files, and reads only what it could have written plus the tail-packed files
-// mkfs.erofs makes.
+// and shared attributes mkfs.erofs makes.
 //
 // Format: https://erofs.docs.kernel.org/en/latest/core_ondisk.html and
 // Documentation/filesystems/erofs.rst in the Linux source.

@@ -28,8 +28,9 @@ type Super struct {
 	BlockSize int64 // bytes
 	Checksum  bool  // whether the superblock had a checksum; it was right then
 
-	root uint64
-	meta int64 // where inode 0 would lie, bytes
+	root   uint64
+	meta   int64 // where inode 0 would lie, bytes
+	shared int64 // where shared attributes lie, bytes
 }
 
 // ReadSuper reads and checks the superblock of an image of the given size.
@@ -53,6 +54,7 @@ func ReadSuper(r io.ReaderAt, size int64) (*Super, error) {
 		Inodes: int64(le.Uint64(b[16:])), Blocks: int64(le.Uint32(b[36:])), BlockSize: 1 << b[12],
 		Checksum: le.Uint32(b[8:])&compatChecksum != 0,
 		root:     uint64(le.Uint16(b[14:])), meta: int64(le.Uint32(b[40:])) << b[12],
+		shared: int64(le.Uint32(b[44:])) << b[12],
 	}
 	if s.Blocks*s.BlockSize > size {
 		return nil, fmt.Errorf("erofs superblock: image has %d blocks of %d bytes, %d bytes are there",
@@ -113,7 +115,6 @@ type rawInode struct {
 	size   int64
 	place  uint32 // block or device
 	tail   int64  // offset of what follows the inode and its attributes
-	body   []byte // attributes
 	node   *tree.Node
 }
 

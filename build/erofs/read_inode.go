@@ -64,8 +64,23 @@ func (o *opener) readXattrs(raw *rawInode, count uint16) error {
 	}
 	raw.tail += int64(len(body))
 	var err error
-	raw.node.Xattrs, err = decodeXattrs(body)
+	raw.node.Xattrs, err = decodeXattrs(body, o.sharedXattr)
 	return err
+}
+
+// sharedXattr reads an entry of the shared attributes; ids count words.
+func (o *opener) sharedXattr(id uint32) ([]byte, error) {
+	at := o.super.shared + int64(id)*4
+	head := make([]byte, xattrEntry)
+	if err := readAt(o.r, head, at, o.limit); err != nil {
+		return nil, err
+	}
+	size := xattrSize(head)
+	if err := o.spend(int64(size)); err != nil {
+		return nil, err
+	}
+	entry := make([]byte, size)
+	return entry, readAt(o.r, entry, at, o.limit)
 }
 
 // fillNode sets what depends on the type of the file.

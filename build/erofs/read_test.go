@@ -98,8 +98,19 @@ func TestOpenErrors(t *testing.T) {
 			`erofs: /x: inode 46: xattr "k": unknown name prefix 77`},
 		{"xattr long prefix", func(b []byte) []byte { b[inodeAt(t, b, "x")+64+13] = 0x81; return b },
 			`erofs: /x: inode 46: xattr "k": long name prefixes are not supported`},
-		{"shared xattrs", func(b []byte) []byte { b[inodeAt(t, b, "x")+64+4] = 3; return b },
-			"erofs: /x: inode 46: xattrs: 3 shared attributes, which are not supported"},
+		{"shared xattrs", func(b []byte) []byte { b[inodeAt(t, b, "x")+64+4] = 4; return b },
+			"erofs: /x: inode 46: xattrs: 4 shared attributes in a body of 24 bytes"},
+		{"shared xattr outside", func(b []byte) []byte { b[inodeAt(t, b, "x")+64+4] = 1; return b },
+			"erofs: /x: inode 46: bytes 1311748 to 1311752 are outside of the image's 12288"},
+		{"xattr twice", func(b []byte) []byte {
+			x := b[inodeAt(t, b, "x")+64:]
+			x[4] = 2
+			for i := range 2 {
+				le.PutUint32(x[12+4*i:], 3000/4)
+			}
+			copy(b[3000:], "\x01\x01\x05\x00kvalue")
+			return b
+		}, `erofs: /x: inode 46: xattr "user.k": present twice`},
 		{"empty target", func(b []byte) []byte { b[inodeAt(t, b, "l")+8] = 0; return b },
 			"erofs: /l: inode 44: symlink target has 0 bytes, limit 1 to 4095"},
 		{"target with NUL", func(b []byte) []byte { b[inodeAt(t, b, "l")+33] = 0; return b },
@@ -137,6 +148,19 @@ func TestOpenErrors(t *testing.T) {
 			assert.EqualError(t, err, c.want)
 		})
 	}
+}
+
+// mkfs.erofs stores attributes that many files have only once.
+func TestSharedXattrs(t *testing.T) {
+	image := sample(t)
+	body := image[inodeAt(t, image, "x")+64:][:24]
+	clear(body[12:])
+	body[4] = 1
+	binary.LittleEndian.PutUint32(body[12:], 3000/4)
+	copy(body[16:], "\x01\x04\x01\x00tv")
+	copy(image[3000:], "\x06\x06\x05\x00sharedvalue")
+	assert.Equal(t, map[string]string{"security.shared": "value", "trusted.t": "v"},
+		open(t, image).Lookup("x").Xattrs)
 }
 
 func TestContent(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 const (
 	xattrHeader  = 12                        // name filter, shared count, reserved
+	xattrEntry   = 4                         // name length, prefix, value size
 	maxXattrBody = xattrHeader + (1<<16-2)*4 // the inode counts words in 16 bits
 	maxXattrName = 255                       // Linux's limit on the whole name
 	longPrefix   = 0x80                      // name index refers to a prefix table
@@ -78,39 +79,61 @@ func splitXattrName(name string) (index byte, rest string, err error) {
 	return 0, "", fmt.Errorf("xattr %q: the format has no such name prefix", name)
 }
 
-// decodeXattrs is the inverse of encodeXattrs.
-func decodeXattrs(body []byte) (map[string]string, error) {
+// decodeXattrs is the inverse of encodeXattrs. shared reads an attribute that
+// is stored once for many files, which encodeXattrs never writes, as an entry.
+func decodeXattrs(body []byte, shared func(id uint32) ([]byte, error)) (map[string]string, error) {
 	if len(body) < xattrHeader {
 		return nil, fmt.Errorf("xattrs: body of %d bytes is shorter than its header", len(body))
 	}
-	if body[4] != 0 {
-		return nil, fmt.Errorf("xattrs: %d shared attributes, which are not supported", body[4])
-	}
 	xattrs := map[string]string{}
-	for rest := body[xattrHeader:]; len(rest) >= 4; {
-		nameLen, index := int(rest[0]), rest[1]
-		valueLen := int(binary.LittleEndian.Uint16(rest[2:]))
-		if nameLen == 0 && index == 0 && valueLen == 0 {
-			break // padding
-		}
-		end := 4 + nameLen + valueLen
-		if end > len(rest) {
-			return nil, fmt.Errorf("xattrs: entry of %d bytes, %d left", end, len(rest))
-		}
-		name, err := joinXattrName(index, string(rest[4:4+nameLen]))
+	count, rest := int(body[4]), body[xattrHeader:]
+	if len(rest) < count*4 {
+		return nil, fmt.Errorf("xattrs: %d shared attributes in a body of %d bytes", count, len(body))
+	}
+	for ; count > 0; count-- {
+		entry, err := shared(binary.LittleEndian.Uint32(rest))
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := xattrs[name]; ok {
-			return nil, fmt.Errorf("xattr %q: present twice", name)
+		if _, err := decodeXattr(xattrs, entry); err != nil {
+			return nil, err
 		}
-		xattrs[name] = string(rest[4+nameLen : end])
-		rest = rest[min(len(rest), (end+3)&^3):]
+		rest = rest[4:]
+	}
+	for len(rest) >= xattrEntry && string(rest[:xattrEntry]) != "\x00\x00\x00\x00" { // padding
+		size, err := decodeXattr(xattrs, rest)
+		if err != nil {
+			return nil, err
+		}
+		rest = rest[min(len(rest), (size+3)&^3):]
 	}
 	if len(xattrs) == 0 {
 		return nil, nil
 	}
 	return xattrs, nil
+}
+
+// decodeXattr adds the entry at the start of b and says how long it is.
+func decodeXattr(xattrs map[string]string, b []byte) (size int, err error) {
+	size = xattrSize(b)
+	if size > len(b) {
+		return 0, fmt.Errorf("xattrs: entry of %d bytes, %d left", size, len(b))
+	}
+	nameEnd := xattrEntry + int(b[0])
+	name, err := joinXattrName(b[1], string(b[xattrEntry:nameEnd]))
+	if err != nil {
+		return 0, err
+	}
+	if _, ok := xattrs[name]; ok {
+		return 0, fmt.Errorf("xattr %q: present twice", name)
+	}
+	xattrs[name] = string(b[nameEnd:size])
+	return size, nil
+}
+
+// xattrSize is the size of an entry, whose head b holds, without padding.
+func xattrSize(b []byte) int {
+	return xattrEntry + int(b[0]) + int(binary.LittleEndian.Uint16(b[2:]))
 }
 
 func joinXattrName(index byte, rest string) (string, error) {
