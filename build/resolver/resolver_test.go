@@ -330,6 +330,25 @@ a 1 <- overlay base
 b 1 <- a: Depends b:any
 c 1 <- a: Depends c:amd64`,
 }, {
+	name: "what concerns other architectures",
+	index: `
+a 1
+Depends: all:amd64, gone [i386]
+Conflicts: b:x32, c:i386, gone:any
+
+all 1
+Architecture: all
+
+b 1
+
+c 1`,
+	packages: []string{"a", "b", "c"},
+	want: `
+a 1 <- overlay base
+all 1 <- a: Depends all:amd64
+b 1 <- overlay base
+c 1 <- overlay base`,
+}, {
 	name: "only one of us",
 	index: `
 a 1

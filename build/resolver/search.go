@@ -196,11 +196,11 @@ func (s *state) add(n *node, reason *need) ([]*need, error) {
 // and refusing one name means "only one of us".
 func (s *state) conflicts(c *choice) error {
 	for _, x := range c.node.conflicts {
-		if other := s.chosen[x.relation.Name]; other != nil && other.node.names(x.relation) {
+		if other := s.chosen[x.relation.Name]; other != nil && other.node.matches(x.relation) {
 			return &ConflictError{A: c.chain(), B: other.chain(), Rule: rule(c, x)}
 		}
 		for _, other := range s.provided[x.relation.Name] {
-			if other.node.names(x.relation) {
+			if other.node.matches(x.relation) {
 				return &ConflictError{A: c.chain(), B: other.chain(), Rule: rule(c, x)}
 			}
 		}
@@ -211,7 +211,7 @@ func (s *state) conflicts(c *choice) error {
 	}
 	for _, name := range names {
 		for _, x := range s.against[name] {
-			if c.node.names(x.relation) {
+			if c.node.matches(x.relation) {
 				return &ConflictError{A: x.by.chain(), B: c.chain(), Rule: rule(x.by, x.conflict)}
 			}
 		}

@@ -12,6 +12,7 @@ import (
 // node is a candidate with its relations read.
 type node struct {
 	pkg       *archive.Package
+	arch      string // "all" counts as the architecture resolved for
 	depends   []dependency
 	conflicts []conflict
 	provides  []Relation // Op is "=" or empty
@@ -110,7 +111,7 @@ func newer(a, b *archive.Package) bool {
 
 // read parses a package's relation fields.
 func (u *universe) read(p *archive.Package) *node {
-	n := &node{pkg: p}
+	n := &node{pkg: p, arch: u.arch}
 	parse := func(field, text string) []Group {
 		groups, err := ParseRelations(text, u.arch)
 		if err != nil {
@@ -169,24 +170,19 @@ func rank(n *node) int {
 	return len(order)
 }
 
-// satisfies says whether a package fulfils a relation, by itself or by what it
-// provides. Without a version in Provides only a relation without one holds.
+// satisfies says whether a package fulfils a dependency, by itself or by what it
+// provides. Another architecture's package would have to allow that, and ":any"
+// asks for one that does.
 func (n *node) satisfies(r Relation) bool {
-	switch r.Arch {
-	case "", "native", n.pkg.Architecture:
-	case "any":
-		if n.pkg.MultiArch != "allowed" {
-			return false
-		}
-	default:
-		return false
-	}
-	return n.names(r)
+	return n.matches(r) && (r.Arch != "any" || n.pkg.MultiArch == "allowed")
 }
 
-// names is satisfies regardless of architecture, as Conflicts and Breaks have
-// it.
-func (n *node) names(r Relation) bool {
+// matches says whether a relation is about a package, by its name or one that it
+// provides. What is provided without a version has none.
+func (n *node) matches(r Relation) bool {
+	if r.Arch != "" && r.Arch != "any" && r.Arch != "native" && r.Arch != n.arch {
+		return false
+	}
 	if n.pkg.Name == r.Name && r.Matches(n.pkg.Version) {
 		return true
 	}
