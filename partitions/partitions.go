@@ -105,8 +105,21 @@ func (t *Table) Damaged() bool {
 		!t.Primary.Header.mirrors(t.Backup.Header) || t.Grown()
 }
 
-// Grown says whether the disk has more sectors than the table covers.
-func (t *Table) Grown() bool { return t.backupLBA() != t.DiskSectors-1 }
+// Grown says whether the disk has more sectors than the table covers, or one
+// of the copies does not know yet that the backup is at the end of the disk.
+func (t *Table) Grown() bool {
+	end := t.DiskSectors - 1
+	return t.backupLBA() != end || t.head.Alternate != uint64(end)
+}
+
+// fitted is the believed header for the disk as it is: its backup at the end
+// and, if the disk grew, the usable sectors up to there.
+func (t *Table) fitted() Header {
+	if t.Grown() {
+		return t.head.fit(t.SectorSize, t.DiskSectors)
+	}
+	return t.head
+}
 
 // Partition finds a partition by its number.
 func (t *Table) Partition(number int) (Partition, bool) {

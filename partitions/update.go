@@ -31,8 +31,8 @@ type Change struct {
 	Put []Partition
 	// DiskUUID becomes the disk's UUID if it is not zero.
 	DiskUUID uuid.UUID
-	// Fit moves the backup to the end of the disk and lets the usable
-	// sectors reach up to it.
+	// Fit moves the backup to the end of the disk and, if the disk grew,
+	// lets the usable sectors reach up to it.
 	Fit bool
 
 	// resize changes sizes in sectors and leaves the other bytes alone.
@@ -83,7 +83,7 @@ func (t *Table) Room(number int) (last int64, err error) {
 	if !ok {
 		return 0, fmt.Errorf("partition %d: not in the table", number)
 	}
-	last = int64(t.head.fit(t.SectorSize, t.DiskSectors).LastUsable)
+	last = int64(t.fitted().LastUsable)
 	for _, q := range t.Partitions {
 		if q.Start > p.Start {
 			last = min(last, q.Start-1)
@@ -149,7 +149,7 @@ func (t *Table) apply(c Change) (Header, []byte, error) {
 		copy(entries, c.Entries)
 	}
 	if c.Fit {
-		head = head.fit(t.SectorSize, t.DiskSectors)
+		head = t.fitted()
 	} else {
 		head.Alternate = uint64(t.backupLBA())
 	}

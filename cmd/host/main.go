@@ -1,0 +1,24 @@
+// Command host holds the programs of the host in one binary. It is called by
+// a program's name, through a link of that name, or as "slipway-host NAME
+// ARGS".
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	name, args := filepath.Base(os.Args[0]), os.Args[1:]
+	if _, ok := programs()[name]; !ok && len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	run, ok := programs()[name]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "usage: slipway-host NAME ARGS\nprograms: %s\n", strings.Join(names(), " "))
+		os.Exit(2)
+	}
+	os.Exit(run(name, args))
+}

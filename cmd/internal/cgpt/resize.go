@@ -1,0 +1,110 @@
+package cgpt
+
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"slipway/partitions"
+)
+
+// resize extends a partition into the free space behind it.
+func (r *run) resize(args []string) int {
+	least := uint64(2 << 20)
+	var number uint64
+	usage := r.usage("resize [OPTIONS] PARTITION | -i NUM DRIVE",
+		"Extend a partition up to the next one or the end of the drive, moving the\n"+
+			"secondary table there first if the drive grew.",
+		"  -i NUM       Partition to extend, if a drive is given\n"+
+			"  -m NUM       Do nothing unless partition can grow by NUM bytes\n"+
+			"                 (default 2 MiB)\n")
+	rest, code, done := options{r, "hm:i:D:", usage, func(c byte, arg string) int {
+		switch c {
+		case 'D':
+			return r.driveSize(arg)
+		case 'i':
+			return r.number(c, arg, &number)
+		}
+		return r.number(c, arg, &least)
+	}}.parse(args)
+	if done {
+		return code
+	}
+	if len(rest) == 0 {
+		return r.errorf("missing partition argument\n")
+	}
+	d, opened := r.open(rest[0], true)
+	if !opened {
+		return 1
+	}
+	defer d.close()
+	if number == 0 {
+		number = uint64(d.part)
+	}
+	if number == 0 || number > maxEntries {
+		return r.errorf("%s: not a partition, and -i names none\n", d.path)
+	}
+	return d.resize(int(number), least)
+}
+
+func (d *drive) resize(number int, least uint64) int {
+	r := d.r
+	t, ok := d.table()
+	if !ok {
+		return 1
+	}
+	last, err := t.Room(number)
+	if err != nil {
+		return r.errorf("%s: %v\n", d.path, err)
+	}
+	p, _ := t.Partition(number)
+	gain := max(last-p.End(), 0) * int64(d.sectorSize)
+	if gain == 0 || uint64(gain) < least {
+		return 0
+	}
+	if err := d.tellKernel(number, p.Start, last-p.Start+1); err != nil {
+		return r.errorf("Failed to notify kernel of new partition size: %s\n"+
+			"Leaving existing partition table in place.\n", cause(err))
+	}
+	if err := partitions.Grow(d.file, t, number); err != nil {
+		return r.errorf("%s: %v\n", d.path, err)
+	}
+	return 0
+}
+
+// Linux's BLKPG, <linux/blkpg.h>: the kernel learns of a new size without
+// reading the table again, also while the partition is in use.
+const (
+	blkpg                = 0x1269
+	blkpgResizePartition = 3
+)
+
+type blkpgPartition struct {
+	start, length  int64
+	number         int32
+	device, volume [64]byte
+}
+
+type blkpgArg struct {
+	op, flags, size int32
+	data            unsafe.Pointer
+}
+
+// tellKernel announces a partition's new size in sectors; an image file has
+// no kernel to tell.
+func (d *drive) tellKernel(number int, start, size int64) error {
+	info, err := d.file.Stat()
+	if err != nil || info.Mode()&os.ModeDevice == 0 {
+		return err
+	}
+	p := blkpgPartition{
+		start: start * int64(d.sectorSize), length: size * int64(d.sectorSize), number: int32(number),
+	}
+	arg := blkpgArg{op: blkpgResizePartition, size: int32(unsafe.Sizeof(p)), data: unsafe.Pointer(&p)}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, d.file.Fd(), blkpg, uintptr(unsafe.Pointer(&arg)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
