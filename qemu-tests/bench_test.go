@@ -71,11 +71,14 @@ func eachChannel(t *testing.T, test func(t *testing.T, b *bench, r *release)) {
 }
 
 // release builds the image of a channel, once.
-func (b *bench) release(t *testing.T, channel string) *release {
+func (b *bench) release(t testing.TB, channel string) *release {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.tools == nil {
-		b.cache, b.tools = toolstest.CacheDir(t), toolstest.Tree(t, "run")
+		var err error
+		b.cache, err = filepath.Abs(toolstest.CacheDir(t))
+		require.NoError(t, err)
+		b.tools = toolstest.Tree(t, "run")
 	}
 	if b.releases[channel] == nil {
 		r := &release{dir: *releaseFlag, channel: channel}
@@ -95,7 +98,7 @@ func (b *bench) release(t *testing.T, channel string) *release {
 
 // build runs "slipway build", which does nothing if nothing changed, and
 // returns the release directory.
-func (b *bench) build(t *testing.T, channel string) string {
+func (b *bench) build(t testing.TB, channel string) string {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "go", "run", "./cmd/slipway", "build",
 		"--channel", channel, "--out", filepath.Join(b.cache, "qemu-tests"))
@@ -108,7 +111,7 @@ func (b *bench) build(t *testing.T, channel string) string {
 }
 
 // chooseAccel proves KVM with the image's own kernel.
-func (b *bench) chooseAccel(t *testing.T, r *release) vm.Accel {
+func (b *bench) chooseAccel(t testing.TB, r *release) vm.Accel {
 	wish, err := vm.ParseAccel(*accelFlag)
 	require.NoError(t, err)
 	file, err := os.Open(r.path("boot.efi"))
@@ -134,7 +137,7 @@ func (b *bench) chooseAccel(t *testing.T, r *release) vm.Accel {
 }
 
 // repeat is the command that runs a test again.
-func repeat(t *testing.T, r *release) string {
+func repeat(t testing.TB, r *release) string {
 	pattern := strings.ReplaceAll(t.Name(), "/", "$/^")
 	return fmt.Sprintf("go test -v ./qemu-tests -run '^%s$' -args -channel %s -accel %s",
 		pattern, r.channel, *accelFlag)

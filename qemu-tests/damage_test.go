@@ -169,3 +169,16 @@ func TestOtherSlot(t *testing.T) {
 		t.Logf("%s", text)
 	})
 }
+
+// TestNoKernel boots a BIOS machine without a file system on its ESP: GRUB must
+// say so and try again, not wait at a prompt.
+func TestNoKernel(t *testing.T) {
+	eachChannel(t, func(t *testing.T, b *bench, r *release) {
+		d := newSlotDisk(t, r, false)
+		offset, _ := d.slot(t, "EFI-SYSTEM")
+		_, err := d.WriteAt(make([]byte, 4096), offset)
+		require.NoError(t, err)
+		m := newMachine(t, b, r, &vm.Config{Disk: d.Name(), NoReboot: true})
+		m.expect(t, `slipway: GRUB: /EFI/BOOT/BOOTX64.EFI does not boot; restarting in 30 seconds`)
+	})
+}

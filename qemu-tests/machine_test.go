@@ -27,7 +27,7 @@ type machine struct {
 
 // newMachine makes a machine and switches it on. If the test fails it shows
 // the console and how to run the machine again.
-func newMachine(t *testing.T, b *bench, r *release, c *vm.Config) *machine {
+func newMachine(t testing.TB, b *bench, r *release, c *vm.Config) *machine {
 	c.Tools, c.Accel = b.tools, b.accel
 	if c.Disk == "" {
 		c.Disk = r.path("slipway.img")
@@ -55,7 +55,7 @@ func newMachine(t *testing.T, b *bench, r *release, c *vm.Config) *machine {
 }
 
 // try runs a command in the guest.
-func (m *machine) try(t *testing.T, command string) (output string, code int) {
+func (m *machine) try(t testing.TB, command string) (output string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
 	defer cancel()
@@ -66,7 +66,7 @@ func (m *machine) try(t *testing.T, command string) (output string, code int) {
 
 // run runs a command in the guest that must succeed, and returns its output
 // without white space at the ends.
-func (m *machine) run(t *testing.T, command string) string {
+func (m *machine) run(t testing.TB, command string) string {
 	t.Helper()
 	output, code := m.try(t, command)
 	require.Zero(t, code, "in the guest: %s\n%s", command, output)
@@ -74,7 +74,7 @@ func (m *machine) run(t *testing.T, command string) string {
 }
 
 // booted waits until every unit of the boot is up, and fails if one is not.
-func (m *machine) booted(t *testing.T) {
+func (m *machine) booted(t testing.TB) {
 	t.Helper()
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
@@ -103,7 +103,7 @@ type bootReport struct {
 	Failures map[string]string `json:"failures"`
 }
 
-func (m *machine) bootReport(t *testing.T) bootReport {
+func (m *machine) bootReport(t testing.TB) bootReport {
 	t.Helper()
 	var r bootReport
 	require.NoError(t, json.Unmarshal([]byte(m.run(t, "cat /run/slipway/boot.json")), &r))
@@ -111,7 +111,7 @@ func (m *machine) bootReport(t *testing.T) bootReport {
 }
 
 // expect waits for a line on the console.
-func (m *machine) expect(t *testing.T, pattern string) []string {
+func (m *machine) expect(t testing.TB, pattern string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()

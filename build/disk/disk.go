@@ -27,8 +27,8 @@ const (
 
 const sectorSize = 512 // of GRUB's block lists
 
-// File is where the image goes: an empty file, such as an *os.File open for
-// reading and writing.
+// File is where the image goes, such as an *os.File open for reading and
+// writing. What it holds is lost.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
@@ -74,7 +74,8 @@ func Write(ctx context.Context, f File, o *Options) error {
 	}
 
 	size := o.Layout.DiskSize()
-	if err := f.Truncate(size); err != nil {
+	// What was in the file must not show where there should be zeros.
+	if err := errors.Join(f.Truncate(0), f.Truncate(size)); err != nil {
 		return fmt.Errorf("disk: %w", err)
 	}
 	// The table comes first, for writing it waits for the disk, and so far

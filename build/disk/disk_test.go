@@ -120,6 +120,8 @@ func TestWriteGivesEqualBytes(t *testing.T) {
 	require.NoError(t, err)
 	write := func(c disk.Content) []byte {
 		f := newFile(t)
+		_, err := f.WriteAt([]byte("left from before"), 2367488*sector+8192)
+		require.NoError(t, err)
 		require.NoError(t, disk.Write(t.Context(), f, &disk.Options{
 			Layout: layout(), GRUB: grub(), Contents: map[string]disk.Content{"USR-B": c},
 		}))

@@ -64,7 +64,7 @@ terminal_output serial console
 loopback %[1]s ($root)%[2]s
 source (%[1]s)%[3]d+%[4]d
 boot
-echo "slipway: GRUB: %[2]s on partition 1 does not boot; restarting in 30 seconds"
+echo "slipway: GRUB: %[2]s does not boot; restarting in 30 seconds"
 sleep 30
 reboot
 `, uki.GRUBDevice, efi, uki.GRUBOffset/sectorSize, uki.GRUBSize/sectorSize)

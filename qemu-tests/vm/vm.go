@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // VM is one machine. Its disk lives from New to Close, over any number of
@@ -32,6 +33,7 @@ type VM struct {
 	files   files
 	console *Console
 	process *process // nil while the machine is off
+	cpu     time.Duration
 }
 
 // process is one life of QEMU.
@@ -40,6 +42,7 @@ type process struct {
 	err     error
 	cancel  context.CancelCauseFunc
 	stderr  bytes.Buffer
+	cpu     time.Duration // set when QEMU has ended
 	control *control
 	agent   *agent
 }
@@ -137,6 +140,7 @@ func (p *process) start(cmd *exec.Cmd) error {
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
+			p.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 			p.cancel(errGone)
 			close(p.exited)
 		}
@@ -289,6 +293,7 @@ func (v *VM) Wait(ctx context.Context) error {
 		return fmt.Errorf("VM: still on: %w\n%s", context.Cause(ctx), v.console.Tail())
 	}
 	v.process = nil
+	v.cpu += p.cpu
 	if p.err != nil {
 		return p.explain(fmt.Errorf("QEMU: %w", p.err))
 	}
@@ -303,8 +308,13 @@ func (v *VM) PowerCut() {
 	}
 	v.process.cancel(errGone)
 	<-v.process.exited
+	v.cpu += v.process.cpu
 	v.process = nil
 }
+
+// CPUTime is the processor time that QEMU took in all lives that have ended:
+// what a boot costs, whatever else the host does.
+func (v *VM) CPUTime() time.Duration { return v.cpu }
 
 // Snapshot keeps the state of the running machine, memory and disk, under a
 // name, and Restore goes back to it. A VM that is off has nothing to keep.
