@@ -148,6 +148,7 @@ func (s *scanner) field(line []byte) error {
 	if value, ok := bytes.CutPrefix(line, []byte("Package:")); ok {
 		s.name = string(bytes.TrimSpace(value))
 	} else if value, ok := bytes.CutPrefix(line, []byte("Provides:")); ok {
+		s.provides.Reset() // of a field that is there twice the last counts
 		s.provides.Write(bytes.TrimSpace(value))
 		s.inside = true
 	}
