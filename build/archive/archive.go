@@ -71,7 +71,7 @@ func New(o *Options) *Client {
 	if c.Backoff == 0 {
 		c.Backoff = time.Second
 	}
-	c.http = &http.Client{Transport: transport(c.Transport, c.Jobs)}
+	c.http = &http.Client{Transport: transport(c.Transport, c.Jobs), CheckRedirect: checkRedirect}
 	return c
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -385,4 +386,41 @@ func TestFetchTwoClientsOneStore(t *testing.T) {
 	}
 	require.NoError(t, all)
 	assert.Len(t, m.requests(), 3, "each file is fetched once")
+}
+
+func TestFetchRedirected(t *testing.T) {
+	d := bigDeb("a", 1000)
+	other := serve(t, mirrorOf(d))
+	to := other.URL + "/debian/" + d.path()
+	m := serve(t, nil)
+	m.hook = func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		http.Redirect(w, r, to, http.StatusFound)
+		return true
+	}
+	c := client(t, m)
+	require.NoError(t, c.Fetch(t.Context(), downloads(d)))
+	requireStored(t, c, d)
+
+	d = bigDeb("b", 1000)
+	file := filepath.Join(t.TempDir(), "b")
+	require.NoError(t, os.WriteFile(file, d.content, 0o644))
+	to = "file://" + file
+	m.requests()
+	err := c.Fetch(t.Context(), downloads(d))
+	require.EqualError(t, err, "b 1: "+m.URL+"/debian/"+d.path()+": redirected to "+to+": only http and https are followed")
+	assert.Len(t, m.requests(), 1)
+	to = m.URL + "/debian/" + d.path()
+	require.ErrorContains(t, c.Fetch(t.Context(), downloads(d)), "that is the tenth time")
+}
+
+func TestFetchLeavesEncryption(t *testing.T) {
+	d := bigDeb("a", 1000)
+	plain := serve(t, mirrorOf(d))
+	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL+"/debian/"+d.path(), http.StatusFound))
+	t.Cleanup(secure.Close)
+	c := client(t, plain, func(o *archive.Options) {
+		o.Mirrors = archive.Mirrors{"debian": secure.URL}
+		o.Transport = secure.Client().Transport
+	})
+	require.ErrorContains(t, c.Fetch(t.Context(), downloads(d)), "that is not encrypted any more")
 }

@@ -39,6 +39,28 @@ func (s *schemes) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.other.RoundTrip(r)
 }
 
+// redirectError is a redirection that is not followed.
+type redirectError struct{ to, why string }
+
+func (e *redirectError) Error() string {
+	return fmt.Sprintf("redirected to %s: %s", shown(e.to), e.why)
+}
+
+// checkRedirect keeps a mirror from sending us to this machine's files, out of
+// encryption, or round in circles.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	to := r.URL.String()
+	switch from := via[len(via)-1].URL.Scheme; {
+	case r.URL.Scheme != "https" && r.URL.Scheme != "http":
+		return &redirectError{to, "only http and https are followed"}
+	case from == "https" && r.URL.Scheme == "http":
+		return &redirectError{to, "that is not encrypted any more"}
+	case len(via) >= 10:
+		return &redirectError{to, "that is the tenth time"}
+	}
+	return nil
+}
+
 // escape makes a URL path of a file name.
 func escape(name string) string { return (&url.URL{Path: name}).EscapedPath() }
 
@@ -83,6 +105,10 @@ func (e *statusError) Error() string { return fmt.Sprintf("%s: %s", shown(e.url)
 
 // lasting says whether asking again is pointless.
 func lasting(err error) bool {
+	var redirect *redirectError
+	if errors.As(err, &redirect) {
+		return true
+	}
 	var status *statusError
 	return errors.As(err, &status) && status.code < 500 &&
 		status.code != http.StatusRequestTimeout && status.code != http.StatusTooManyRequests

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 )
@@ -36,13 +37,13 @@ func (k *Keys) Read(name string, r io.Reader) error {
 	} else if found, err = openpgp.ReadKeyRing(bytes.NewReader(data)); err != nil {
 		return fmt.Errorf("keys %s: %w", name, err)
 	}
+	// Without a valid self signature nothing says what a key may do.
+	found = slices.DeleteFunc(found, func(e *openpgp.Entity) bool {
+		self, _ := e.PrimarySelfSignature()
+		return self == nil
+	})
 	if len(found) == 0 {
 		return fmt.Errorf("keys %s: no public key in it", name)
-	}
-	for _, e := range found {
-		if self, _ := e.PrimarySelfSignature(); self == nil {
-			return fmt.Errorf("keys %s: key %s has no self signature", name, fingerprint(e))
-		}
 	}
 	k.entities = append(k.entities, found...)
 	return nil
