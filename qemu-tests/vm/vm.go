@@ -11,17 +11,12 @@ package vm
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"regexp"
-	"runtime"
-	"strings"
-	"syscall"
 	"time"
 )
 
@@ -34,17 +29,6 @@ type VM struct {
 	console *Console
 	process *process // nil while the machine is off
 	cpu     time.Duration
-}
-
-// process is one life of QEMU.
-type process struct {
-	exited  chan struct{} // closed when QEMU has ended and err is set
-	err     error
-	cancel  context.CancelCauseFunc
-	stderr  bytes.Buffer
-	cpu     time.Duration // set when QEMU has ended
-	control *control
-	agent   *agent
 }
 
 // New makes a machine that is off: a directory for its files and an overlay
@@ -109,7 +93,7 @@ func (v *VM) Start(ctx context.Context) error {
 		channels[channel] = l
 	}
 	life, cancel := context.WithCancelCause(ctx)
-	p := &process{exited: make(chan struct{}), cancel: cancel}
+	p := &process{exited: make(chan struct{}), drained: make(chan struct{}), cancel: cancel}
 	cmd := v.config.Tools.Command(life, "qemu-system-x86_64", v.config.args(v.files, false)...)
 	if err := p.start(cmd); err != nil {
 		cancel(err)
@@ -122,71 +106,6 @@ func (v *VM) Start(ctx context.Context) error {
 	}
 	v.process = p
 	return nil
-}
-
-// start runs QEMU from a thread of its own: the kernel kills a child when the
-// thread that started it ends, and Go's threads come and go.
-func (p *process) start(cmd *exec.Cmd) error {
-	cmd.Stderr = &p.stderr
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-			p.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-			p.cancel(errGone)
-			close(p.exited)
-		}
-	}()
-	return <-started
-}
-
-// explain adds what QEMU, which has ended, wrote to its standard error.
-func (p *process) explain(err error) error {
-	if said := strings.TrimSpace(p.stderr.String()); said != "" {
-		return fmt.Errorf("%w: %s", err, said)
-	}
-	return err
-}
-
-// connect takes QEMU's connections of all channels.
-func (v *VM) connect(ctx context.Context, p *process, channels map[string]net.Listener) error {
-	conns := map[string]net.Conn{}
-	for channel, l := range channels {
-		stop := context.AfterFunc(ctx, func() { l.Close() })
-		conn, err := l.Accept()
-		if stop(); err != nil {
-			for _, c := range conns {
-				c.Close()
-			}
-			return errGone
-		}
-		conns[channel] = conn
-	}
-	log, err := os.OpenFile(v.files.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	v.console.begin()
-	go func() {
-		defer log.Close()
-		err := v.console.copyFrom(conns[channelConsole], log)
-		<-p.exited
-		v.console.end(p.explain(cmp.Or(err, errGone)))
-		for _, conn := range conns {
-			conn.Close()
-		}
-	}()
-	p.agent = newAgent(conns[channelAgent])
-	p.control, err = newControl(ctx, conns[channelControl])
-	return err
 }
 
 var errOff = errors.New("VM: is off")
@@ -288,7 +207,7 @@ func (v *VM) Wait(ctx context.Context) error {
 	}
 	p := v.process
 	select {
-	case <-p.exited:
+	case <-p.drained:
 	case <-ctx.Done():
 		return fmt.Errorf("VM: still on: %w\n%s", context.Cause(ctx), v.console.Tail())
 	}
@@ -307,7 +226,7 @@ func (v *VM) PowerCut() {
 		return
 	}
 	v.process.cancel(errGone)
-	<-v.process.exited
+	<-v.process.drained
 	v.cpu += v.process.cpu
 	v.process = nil
 }
