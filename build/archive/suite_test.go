@@ -197,6 +197,33 @@ func TestSuiteFetchesOnlyWhatIsNew(t *testing.T) {
 	assert.Len(t, m.requests(), 2)
 }
 
+// A bad InRelease is not kept, so its ETag cannot bring it back.
+func TestSuiteRecoversFromABadMirror(t *testing.T) {
+	key := newKey(t, made.Add(-time.Hour), 0)
+	f := files{}
+	f.publish(t, key, "trixie", "", someDebs...)
+	m := serve(t, f)
+	m.hook = func(w http.ResponseWriter, r *http.Request, data []byte) bool {
+		w.Header().Set("ETag", `"same"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return true
+		}
+		_, _ = w.Write([]byte("<html>please log in</html>"))
+		return true
+	}
+	c := client(t, m)
+	o := &archive.SuiteOptions{Suite: "trixie", Keys: keyRing(t, key), Now: now}
+	for range 2 {
+		_, err := c.Suite(t.Context(), o)
+		require.EqualError(t, err, "InRelease of trixie: not signed: it does not begin as a signed message")
+	}
+	m.hook = nil
+	s, err := c.Suite(t.Context(), o)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
 func dirNames(t *testing.T, dir string) []string {
 	all, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
