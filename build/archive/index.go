@@ -156,7 +156,7 @@ func (c *Client) fetchIndex(ctx context.Context, s *Suite, name string, plain En
 		if err != nil || packing.ext == "" {
 			return err
 		}
-		return c.unpackIndex(s, name+packing.ext, packed, plain, packing.open)
+		return c.unpackIndex(ctx, s, name+packing.ext, packed, plain, packing.open)
 	}
 	if gone != nil {
 		return gone
@@ -184,14 +184,14 @@ func (c *Client) fetchEntry(ctx context.Context, s *Suite, name string, e Entry)
 // unpackIndex decompresses a fetched index into the store and forgets the
 // compressed form.
 func (c *Client) unpackIndex(
-	s *Suite, name string, packed, plain Entry, open func(io.Reader) (io.Reader, error),
+	ctx context.Context, s *Suite, name string, packed, plain Entry, open func(io.Reader) (io.Reader, error),
 ) error {
 	f, err := c.Store.OpenFile(packed.SHA256)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	r, err := open(f)
+	r, err := open(&contextReader{ctx, f})
 	if err != nil {
 		return fmt.Errorf("index %s of %s: %w", name, s.Name, err)
 	}
@@ -203,6 +203,19 @@ func (c *Client) unpackIndex(
 		return fmt.Errorf("index %s of %s: %w", name, s.Name, err)
 	}
 	return c.Store.Remove(packed.SHA256)
+}
+
+// contextReader ends with its context.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
 }
 
 // openIndex loads the directory of a Packages file in the store, or makes it.

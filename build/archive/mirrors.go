@@ -119,7 +119,7 @@ func ParseMirrors(text string) (Mirrors, error) {
 			return nil, err
 		}
 		if m[name] != "" {
-			return nil, fmt.Errorf("archive %q: two mirrors, %s and %s", name, m[name], base)
+			return nil, fmt.Errorf("archive %q: two mirrors, %s and %s", name, shown(m[name]), shown(base))
 		}
 		m[name] = base
 	}
@@ -138,7 +138,7 @@ func baseURL(raw string) (string, error) {
 	case u.Scheme == "":
 		return "", fmt.Errorf("mirror %q: not a URL, want http://, https:// or file:///", raw)
 	default:
-		return "", fmt.Errorf("mirror %q: scheme %q, want http, https or file", raw, u.Scheme)
+		return "", fmt.Errorf("mirror %q: scheme %q, want http, https or file", shown(raw), u.Scheme)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	u.RawQuery, u.Fragment = "", ""

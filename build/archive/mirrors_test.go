@@ -120,8 +120,8 @@ Components: main
 		name: "bad scheme", env: "ftp://a.example/debian",
 		wantErr: `SLIPWAY_MIRROR: mirror "ftp://a.example/debian": scheme "ftp", want http, https or file`,
 	}, {
-		name: "named twice", flag: "http://a.example/debian http://b.example/debian",
-		wantErr: `--mirror: archive "debian": two mirrors, http://a.example/debian and http://b.example/debian`,
+		name: "named twice", flag: "http://me:secret@a.example/debian http://b.example/debian",
+		wantErr: `--mirror: archive "debian": two mirrors, http://me:xxxxx@a.example/debian and http://b.example/debian`,
 	}} {
 		t.Run(c.name, func(t *testing.T) {
 			o := &archive.MirrorOptions{Flag: c.flag, Env: c.env}

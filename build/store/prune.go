@@ -43,7 +43,9 @@ func (s *Store) Prune(keep func(Sum) bool) (Usage, error) {
 		if keep != nil && keep(sum) {
 			return nil
 		}
-		if err := os.Remove(path); err != nil {
+		if err := os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		u.Files++
@@ -63,6 +65,9 @@ func (s *Store) Prune(keep func(Sum) bool) (Usage, error) {
 // removeUnlocked removes a partial file unless a writer holds it.
 func removeUnlocked(path string) (bool, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
