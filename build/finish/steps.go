@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -20,6 +19,11 @@ import (
 	"slipway/build/tree"
 	"slipway/overlays"
 )
+
+// here is a name of the directory that a tool runs in which is the same on
+// every machine: some tools write the name they were given into what they
+// make (systemd-hwdb does).
+const here = "/proc/self/cwd"
 
 // step is one run of an offline tool: some files of the tree go in, some come
 // out. The tool sees them below a directory of its own and nothing else of the
@@ -31,7 +35,7 @@ type step struct {
 	inputs, outputs []string
 	// program is looked up by the Runner.
 	program string
-	// args are the program's, with {root} for the directory.
+	// args are the program's, with here for the directory.
 	args []string
 	// only leaves the step out if the tree has no path that the glob matches.
 	only string
@@ -164,7 +168,7 @@ func (r *run) selectInputs(s step) (*tree.Tree, error) {
 // the same result.
 func (s step) key(tools string, inputs *tree.Tree) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "step 1 %q %q %q %q %q %q\n",
+	fmt.Fprintf(h, "step 2 %q %q %q %q %q %q\n",
 		s.name, s.inputs, s.outputs, s.program, s.args, tools)
 	for p, n := range inputs.All() {
 		var sum [sha256.Size]byte
@@ -221,11 +225,7 @@ func writeBlob(b tree.Blob, name string) (err error) {
 // execute runs the step's program. What it prints is in the error, if it ends
 // with one.
 func (r *run) execute(ctx context.Context, s step, root string) error {
-	args := slices.Clone(s.args)
-	for i := range args {
-		args[i] = strings.ReplaceAll(args[i], "{root}", root)
-	}
-	cmd := r.Runner.Command(ctx, s.program, args...)
+	cmd := r.Runner.Command(ctx, s.program, s.args...)
 	if cmd.Env == nil {
 		cmd.Env = []string{"LC_ALL=C"}
 	}
@@ -238,7 +238,7 @@ func (r *run) execute(ctx context.Context, s step, root string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		said := strings.TrimSpace(strings.ReplaceAll(output.String(), root, ""))
+		said := strings.TrimSpace(strings.ReplaceAll(output.String(), here, ""))
 		if len(said) > 2000 {
 			said = "..." + said[len(said)-2000:]
 		}

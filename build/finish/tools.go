@@ -27,7 +27,7 @@ func (r *run) steps() []step {
 				"usr/lib/os-release",
 			},
 			program: "systemctl",
-			args:    []string{"--root={root}", "preset-all"},
+			args:    []string{"--root=" + here, "preset-all"},
 			outputs: []string{"etc/systemd/system/**"},
 		},
 		{
@@ -35,7 +35,7 @@ func (r *run) steps() []step {
 			only:    "usr/lib/udev/hwdb.d/*",
 			inputs:  []string{"usr/lib/udev/hwdb.d", "etc/udev/hwdb.d"},
 			program: "systemd-hwdb",
-			args:    []string{"--usr", "--root={root}", "update"},
+			args:    []string{"--usr", "--root=" + here, "update"},
 			outputs: []string{"usr/lib/udev/hwdb.bin"},
 		},
 		{
@@ -43,7 +43,7 @@ func (r *run) steps() []step {
 			only:    "usr/lib/systemd/catalog/*",
 			inputs:  []string{"usr/lib/systemd/catalog"},
 			program: "journalctl",
-			args:    []string{"--root={root}", "--update-catalog"},
+			args:    []string{"--root=" + here, "--update-catalog"},
 			outputs: []string{catalogLink},
 		},
 		{
@@ -51,7 +51,7 @@ func (r *run) steps() []step {
 			only:    "usr/lib/modules/*/kernel",
 			inputs:  []string{"usr/lib/modules", "usr/lib/depmod.d", "etc/depmod.d"},
 			program: "depmod",
-			args:    []string{"-b", "{root}/usr", "-C", "{root}/usr/lib/depmod.d", r.result.KernelVersion},
+			args:    []string{"-b", here + "/usr", "-C", here + "/usr/lib/depmod.d", r.result.KernelVersion},
 			outputs: []string{"usr/lib/modules/*/modules.*"},
 		},
 		{
@@ -62,7 +62,7 @@ func (r *run) steps() []step {
 				"usr/lib64", "usr/lib/x86_64-linux-gnu/*.so*", "usr/lib/*.so*",
 			},
 			program: "ldconfig",
-			args:    []string{"-X", "-r", "{root}"},
+			args:    []string{"-X", "-r", here},
 			outputs: []string{"etc/ld.so.cache"},
 		},
 	}
