@@ -14,7 +14,7 @@ const (
 	KeyDir           = "etc/slipway/keys"          // *.pem, public keys that may vouch for slots
 	BootIDPath       = "etc/slipway/boot-id"       // see BootID; added by Seal
 	OSReleasePath    = "etc/slipway/os-release"    // of the version it was built with
-	ModulesOrderPath = "etc/slipway/modules.order" // one path a line, in the order to load them
+	ModulesOrderPath = "etc/slipway/modules.order" // see Contents.Tree
 	cpioOrigin       = "initramfs"
 )
 
@@ -34,7 +34,10 @@ type Module struct {
 	Blob tree.Blob
 }
 
-// Tree lays the contents out.
+// Tree lays the contents out. ModulesOrderPath gets a line for each module, in
+// the order to load them: its path and, if it is of use to some machines only,
+// the device aliases (with wildcards, as in modules.alias) one of which must be
+// there, parted by spaces. A module others need is there for their devices.
 func (c *Contents) Tree() (*tree.Tree, error) {
 	if len(c.Keys) == 0 {
 		return nil, fmt.Errorf("initramfs: no keys: it could start no slot")
@@ -52,8 +55,16 @@ func (c *Contents) Tree() (*tree.Tree, error) {
 			return nil, err
 		}
 	}
+	infos := make([]*modinfo, len(c.Modules))
+	for i, m := range c.Modules {
+		var err error
+		if infos[i], err = readModinfo(m); err != nil {
+			return nil, fmt.Errorf("initramfs: %w", err)
+		}
+	}
+	devices := conditions(infos)
 	var order strings.Builder
-	for _, m := range c.Modules {
+	for i, m := range c.Modules {
 		p := path.Join("lib/modules", c.Kernel, m.Path)
 		if strings.Contains(m.Path, "..") || strings.ContainsAny(m.Path, "\n") {
 			return nil, fmt.Errorf("initramfs: module path %q", m.Path)
@@ -61,7 +72,7 @@ func (c *Contents) Tree() (*tree.Tree, error) {
 		if err := set(p, &tree.Node{Type: tree.File, Mode: 0o644, Blob: m.Blob}); err != nil {
 			return nil, err
 		}
-		order.WriteString("/" + p + "\n")
+		order.WriteString(strings.Join(append([]string{"/" + p}, devices[i]...), " ") + "\n")
 	}
 	for id, text := range c.Keys {
 		if err := file(path.Join(KeyDir, id+".pem"), 0o644, text); err != nil {

@@ -24,8 +24,8 @@ func contents() *initramfs.Contents {
 		Init: []byte("engine"), OSRelease: []byte("ID=x\n"), Kernel: "6.1", Time: 1_700_000_000,
 		Keys: map[string][]byte{"00ff": []byte("PEM")},
 		Modules: []initramfs.Module{
-			{Path: "kernel/lib/b.ko", Blob: tree.Bytes([]byte("bb"))},
-			{Path: "kernel/a.ko", Blob: tree.Bytes([]byte("aaa"))},
+			{Path: "kernel/lib/b.ko", Blob: tree.Bytes(module("license=GPL"))},
+			{Path: "kernel/a.ko", Blob: tree.Bytes(module("depends=b", "alias=pci:v1*"))},
 		},
 	}
 }
@@ -52,7 +52,11 @@ func list(t *testing.T, r io.Reader) string {
 		require.NoError(t, err)
 		data, err := io.ReadAll(archive)
 		require.NoError(t, err)
-		fmt.Fprintf(&out, "%s %o %d:%d %d %q\n", h.Name, uint32(h.Mode), h.Uid, h.Guid, h.ModTime.Unix(), data)
+		content := fmt.Sprintf("%q", data)
+		if strings.HasSuffix(h.Name, ".ko") {
+			content = "*"
+		}
+		fmt.Fprintf(&out, "%s %o %d:%d %d %s\n", h.Name, uint32(h.Mode), h.Uid, h.Guid, h.ModTime.Unix(), content)
 	}
 }
 
@@ -69,16 +73,16 @@ etc 40755 0:0 1700000000 ""
 etc/slipway 40755 0:0 1700000000 ""
 etc/slipway/keys 40755 0:0 1700000000 ""
 etc/slipway/keys/00ff.pem 100644 0:0 1700000000 "PEM"
-etc/slipway/modules.order 100644 0:0 1700000000 "/lib/modules/6.1/kernel/lib/b.ko\n/lib/modules/6.1/kernel/a.ko\n"
+etc/slipway/modules.order 100644 0:0 1700000000 "/lib/modules/6.1/kernel/lib/b.ko pci:v1*\n/lib/modules/6.1/kernel/a.ko pci:v1*\n"
 etc/slipway/os-release 100644 0:0 1700000000 "ID=x\n"
 init 100755 0:0 1700000000 "engine"
 lib 40755 0:0 1700000000 ""
 lib/modules 40755 0:0 1700000000 ""
 lib/modules/6.1 40755 0:0 1700000000 ""
 lib/modules/6.1/kernel 40755 0:0 1700000000 ""
-lib/modules/6.1/kernel/a.ko 100644 0:0 1700000000 "aaa"
+lib/modules/6.1/kernel/a.ko 100644 0:0 1700000000 *
 lib/modules/6.1/kernel/lib 40755 0:0 1700000000 ""
-lib/modules/6.1/kernel/lib/b.ko 100644 0:0 1700000000 "bb"
+lib/modules/6.1/kernel/lib/b.ko 100644 0:0 1700000000 *
 proc 40755 0:0 1700000000 ""
 run 40755 0:0 1700000000 ""
 sys 40755 0:0 1700000000 ""
@@ -136,7 +140,11 @@ func TestWriteErrors(t *testing.T) {
 		})
 	}
 	c := contents()
-	c.Keys = nil
+	c.Modules[0].Blob = tree.Bytes([]byte("\xfd7zXZ\x00, not a module"))
 	_, err := c.Tree()
+	assert.ErrorContains(t, err, "initramfs: kernel module kernel/lib/b.ko: not an uncompressed module: bad magic number")
+	c = contents()
+	c.Keys = nil
+	_, err = c.Tree()
 	assert.EqualError(t, err, "initramfs: no keys: it could start no slot")
 }

@@ -32,8 +32,9 @@ const (
 // engine is one boot.
 type engine struct {
 	*console
-	clock  stopwatch
-	config *config
+	clock   stopwatch
+	config  *config
+	drivers *drivers
 }
 
 // Main boots the machine. It does not return: systemd, another kernel or a
@@ -82,7 +83,8 @@ func (e *engine) boot() error {
 		e.say("%s", problem)
 	}
 
-	e.loadModules()
+	e.drivers = &drivers{waiting: e.config.modules, load: loadModule, say: e.say}
+	e.drivers.settle()
 	e.clock.lap("modules")
 
 	d, err := e.findDisk()

@@ -32,7 +32,7 @@ const (
 type config struct {
 	keys    []footer.Key
 	bootID  string   // of the running kernel and initramfs
-	modules []string // paths, in the order to load them
+	modules []module // in the order to load them
 
 	slot   int    // partition number chosen before the kexec; 0: choose
 	esp    string // UUID of the partition the machine was started from, if known
@@ -75,7 +75,7 @@ func readConfig(root fs.FS) (*config, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("module list: %w", err)
 	}
-	c.modules = strings.Fields(string(order))
+	c.modules = parseModules(string(order))
 	cmdline, err := fs.ReadFile(root, cmdlinePath)
 	if err != nil {
 		return nil, fmt.Errorf("command line: %w", err)

@@ -32,7 +32,7 @@ func initramfsOf(t *testing.T, cmdline string) fstest.MapFS {
 	return fstest.MapFS{
 		"etc/slipway/keys/a.pem":     {Data: key},
 		"etc/slipway/boot-id":        {Data: []byte(strings.Repeat("ab", 32) + "\n")},
-		"etc/slipway/modules.order":  {Data: []byte("/lib/modules/6/a.ko\n/lib/modules/6/b.ko\n")},
+		"etc/slipway/modules.order":  {Data: []byte("/lib/modules/6/a.ko\n/lib/modules/6/b.ko pci:v1* virtio:d2v*\n\n")},
 		"etc/slipway/keys/readme.md": {Data: []byte("not a key")},
 		"proc/cmdline":               {Data: []byte(cmdline + "\n")},
 	}
@@ -47,7 +47,10 @@ func TestReadConfig(t *testing.T) {
 	keys, bootID, modules, slot, esp, verify, problems := c.Parts()
 	assert.Equal(t, []string{id}, keys)
 	assert.Equal(t, strings.Repeat("ab", 32), bootID)
-	assert.Equal(t, []string{"/lib/modules/6/a.ko", "/lib/modules/6/b.ko"}, modules)
+	assert.Equal(t, []bootengine.Module{
+		bootengine.NewModule("/lib/modules/6/a.ko"),
+		bootengine.NewModule("/lib/modules/6/b.ko", "pci:v1*", "virtio:d2v*"),
+	}, modules)
 	assert.Equal(t, 4, slot)
 	assert.Equal(t, "abc", esp)
 	assert.Equal(t, "lazy", verify)

@@ -17,6 +17,9 @@ import (
 const (
 	// diskWait is how long the engine waits for a disk with slots.
 	diskWait = 30 * time.Second
+	// driverWait is how long it waits before it loads even the drivers that no
+	// device seems to need.
+	driverWait = 3 * time.Second
 	// espWait is how long it waits for the very disk the firmware started
 	// from, once another one with slots is there.
 	espWait = 5 * time.Second
@@ -145,10 +148,16 @@ func (e *engine) findDisk() (*disk, error) {
 			}
 			return chosen, nil
 		}
+		if waited > driverWait && chosen == nil && len(e.drivers.waiting) > 0 {
+			e.say("no disk with slots after %s; loading every driver there is", driverWait)
+			e.drivers.loadAll()
+			continue
+		}
 		if waited > diskWait {
 			return nil, fmt.Errorf("no disk with slots after %s; disks seen: %s", diskWait, names(seen))
 		}
 		events.wait(rescanWait)
+		e.drivers.settle()
 	}
 }
 

@@ -12,6 +12,7 @@ type (
 	Disk        = disk
 	BlockDevice = blockDevice
 	Target      = target
+	Module      = module
 )
 
 const (
@@ -22,6 +23,8 @@ const (
 var (
 	ReadConfig        = readConfig
 	Choose            = choose
+	ListDevices       = listDevices
+	MatchAny          = matchAny
 	ListBlock         = listBlock
 	PartitionName     = partitionName
 	PickDisk          = pickDisk
@@ -57,8 +60,8 @@ func PlanFSGrow(blockSize int64, blocks uint64, size int64) (uint64, bool) {
 	return planFSGrow(&ext4{blockSize: blockSize, blocks: blocks}, size)
 }
 
-// NewConfig is a config as the initramfs would give it.
-func (c *config) Parts() (keys []string, bootID string, modules []string, slot int, esp, verify string, problems []string) {
+// Parts takes a config apart.
+func (c *config) Parts() (keys []string, bootID string, modules []Module, slot int, esp, verify string, problems []string) {
 	for _, k := range c.keys {
 		keys = append(keys, k.ID)
 	}
@@ -86,3 +89,24 @@ func NewBlockDevice(name string, size int64, sectorSize int) BlockDevice {
 func NewTarget(kind string, sectors uint64, params string) Target {
 	return target{kind, sectors, params}
 }
+
+// NewModule is a line of the module list.
+func NewModule(path string, devices ...string) Module {
+	if devices == nil {
+		devices = []string{}
+	}
+	return module{path, devices}
+}
+
+// Drivers is drivers with a loader of the test's.
+func Drivers(list []Module, load func(string) error, say func(string, ...any)) interface {
+	LoadFor(devices ...string) bool
+	LoadAll()
+} {
+	return &driversForTest{drivers{list, load, say}}
+}
+
+type driversForTest struct{ drivers }
+
+func (d *driversForTest) LoadFor(devices ...string) bool { return d.loadFor(devices) }
+func (d *driversForTest) LoadAll()                       { d.loadAll() }
