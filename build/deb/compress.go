@@ -1,18 +1,21 @@
 package deb
 
 import (
+	"bufio"
 	"compress/bzip2"
 	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/therootcompany/xz"
+	oldxz "github.com/therootcompany/xz"
+
+	"slipway/build/deb/xz"
 )
 
-// maxWindow bounds the memory of one decompressor: the window of xz -9 and
-// twice that of zstd --ultra -22 --long=26. dpkg-deb writes 8 MiB windows.
-const maxWindow = 128 << 20
+// maxWindow bounds the window of one decompressor: that of xz -9 and zstd
+// --ultra -22. dpkg-deb writes 8 MiB windows.
+const maxWindow = 64 << 20
 
 // decompress gives the stream behind the suffix of a member's name.
 func decompress(suffix string, r io.Reader) (io.ReadCloser, error) {
@@ -31,9 +34,21 @@ func decompress(suffix string, r io.Reader) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("compression %q is not known", suffix)
 }
 
-// XZ decompresses an .xz stream with at most 128 MiB of window.
+// XZ decompresses an .xz stream with at most 64 MiB of window. Files with
+// filters for machine code, which dpkg-deb does not use, take a slower way.
 func XZ(r io.Reader) (io.ReadCloser, error) {
-	x, err := xz.NewReader(r, maxWindow)
+	// The header of the first block, at most 1024 bytes behind the stream's 12,
+	// says which filters there are; the slower reader must see it again.
+	b := bufio.NewReaderSize(r, 128<<10)
+	head, err := b.Peek(2048)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	if !xz.Supported(head) {
+		x, err := oldxz.NewReader(b, maxWindow)
+		return io.NopCloser(x), err
+	}
+	x, err := xz.NewReader(b, maxWindow)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +56,7 @@ func XZ(r io.Reader) (io.ReadCloser, error) {
 }
 
 // Zstd decompresses a .zst stream, on the calling goroutine, with at most
-// 128 MiB of window.
+// 64 MiB of window.
 func Zstd(r io.Reader) (io.ReadCloser, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))

@@ -248,7 +248,7 @@ func TestBadPackages(t *testing.T) {
 			debtest.File{Path: "lib/modules/a.ko.xz", Content: string(debtest.Compress(t, ".xz", nil))})),
 			"path /usr/lib/modules/a.ko: is in the package twice"},
 		{"module is junk", request(one(debtest.File{Path: "lib/modules/a.ko.xz", Content: "junk and more junk"})),
-			"path /lib/modules/a.ko.xz: xz: file format not recognized"},
+			"path /lib/modules/a.ko.xz: xz: not in xz format"},
 		{"hard link to nothing", request(one(debtest.File{Path: "a", Type: '1', Link: "b"})),
 			"path /a: hard link to /b, which is no earlier file"},
 		{"hard link to a directory", request(one(debtest.File{Path: "b/"}, debtest.File{Path: "a", Type: '1', Link: "b"})),
