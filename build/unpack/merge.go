@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"slipway/build/deb"
+	"slipway/build/resolver"
 	"slipway/build/tree"
 )
 
@@ -113,37 +113,19 @@ func same(a, b *tree.Node) bool {
 		a.Major == b.Major && a.Minor == b.Minor && maps.Equal(a.Xattrs, b.Xattrs)
 }
 
-// replaces says whether the Replaces field of p names q in its version.
+// replaces says whether the Replaces field of p names q in its version. A
+// field that cannot be read names nobody.
 func replaces(p, q *Package) bool {
-	for relation := range strings.SplitSeq(p.Fields["Replaces"], ",") {
-		name, rest, _ := strings.Cut(strings.TrimSpace(relation), "(")
-		name, _, _ = strings.Cut(strings.TrimSpace(name), ":")
-		if name != q.Name {
-			continue
-		}
-		words := strings.Fields(strings.TrimSuffix(strings.TrimSpace(rest), ")"))
-		if len(words) == 0 || len(words) == 2 && satisfies(q.Version, words[0], words[1]) {
-			return true
-		}
+	groups, err := resolver.ParseRelations(p.Fields["Replaces"], p.Architecture)
+	if err != nil {
+		return false
 	}
-	return false
-}
-
-// satisfies judges a version relation.
-// https://www.debian.org/doc/debian-policy/ch-relationships.html
-func satisfies(version, operator, bound string) bool {
-	c := deb.CompareVersions(version, bound)
-	switch operator {
-	case "<<":
-		return c < 0
-	case "<=":
-		return c <= 0
-	case "=":
-		return c == 0
-	case ">=":
-		return c >= 0
-	case ">>":
-		return c > 0
+	for _, group := range groups {
+		for _, relation := range group {
+			if relation.Name == q.Name && relation.Matches(q.Version) {
+				return true
+			}
+		}
 	}
 	return false
 }
