@@ -311,3 +311,34 @@ func TestSuiteCancelled(t *testing.T) {
 	_, err := client(t, m).Suite(ctx, &archive.SuiteOptions{Suite: "trixie", Now: now})
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+func TestSuites(t *testing.T) {
+	key := newKey(t, made.Add(-time.Hour), 0)
+	f := files{}
+	f.publish(t, key, "trixie", "", someDebs...)
+	f.publish(t, key, "trixie-security", "", someDebs[1])
+	c := client(t, serve(t, f))
+	options := func(names ...string) []*archive.SuiteOptions {
+		var all []*archive.SuiteOptions
+		for _, n := range names {
+			all = append(all, &archive.SuiteOptions{Suite: n, Keys: keyRing(t, key), Now: now})
+		}
+		return all
+	}
+	suites, err := c.Suites(t.Context(), options("trixie", "trixie-security", "stable"))
+	var missing *archive.SuiteMissingError
+	require.ErrorAs(t, err, &missing)
+	require.Nil(t, suites)
+	suites, err = c.Suites(t.Context(), options("trixie", "trixie-security"))
+	require.NoError(t, err)
+	checkSomeDebs(t, suites[0])
+	assert.Equal(t, 1, suites[1].Indexes[0].Len())
+	p, err := suites[1].Indexes[0].Named("awk")
+	require.NoError(t, err)
+	assert.Equal(t, "trixie-security", p[0].Suite)
+	require.NoError(t, c.Fetch(t.Context(), []archive.Download{p[0].Download()}))
+	requireStored(t, c, someDebs[1])
+	for _, s := range suites {
+		require.NoError(t, s.Close())
+	}
+}

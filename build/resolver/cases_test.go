@@ -58,8 +58,14 @@ Depends: b
 b 1`,
 	packages: []string{"a"},
 	want: `
-a 1.0-1+deb13u1 <- overlay base
+a 1.0-1+deb13u1 of trixie-security <- overlay base
 b 2 <- a: Depends b`,
+}, {
+	name:     "the same version in two suites",
+	index:    "a 1.0-1",
+	security: "a 1.0-1\n\na 1.0-1~x",
+	packages: []string{"a"},
+	want:     `a 1.0-1 <- overlay base`,
 }, {
 	name: "other architectures do not count",
 	index: `

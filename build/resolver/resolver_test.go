@@ -43,7 +43,11 @@ func readIndex(t testing.TB, suite, short string) *archive.Index {
 func render(r *resolver.Result) string {
 	var b strings.Builder
 	for _, p := range r.Packages {
-		b.WriteString(p.String() + " <- " + p.Why + "\n")
+		from := ""
+		if p.Suite != "trixie" {
+			from = " of " + p.Suite
+		}
+		b.WriteString(p.String() + from + " <- " + p.Why + "\n")
 	}
 	return b.String()
 }
