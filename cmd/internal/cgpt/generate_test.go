@@ -170,8 +170,8 @@ func spoil(m image, rng *rand.Rand) {
 	}
 }
 
-// commands are what is tried on an image, without the drive: a dozen of all
-// the commands.
+// commands are what is tried on an image, without the drive: always show
+// and repair, and six of all the others.
 func commands(seed uint64, content string) [][]string {
 	rng := rand.New(rand.NewPCG(seed, 8))
 	n := func(limit int) string { return fmt.Sprint(rng.IntN(limit)) }
@@ -198,5 +198,5 @@ func commands(seed uint64, content string) [][]string {
 		list = append(list, []string{"show", "-i", part, "-" + string(item)})
 	}
 	rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	return append([][]string{{"show"}, {"repair"}}, list[:10]...)
+	return append([][]string{{"show"}, {"repair"}}, list[:6]...)
 }

@@ -73,36 +73,21 @@ func (d *drive) resize(number int, least uint64) int {
 	return 0
 }
 
-// Linux's BLKPG, <linux/blkpg.h>: the kernel learns of a new size without
-// reading the table again, also while the partition is in use.
-const (
-	blkpg                = 0x1269
-	blkpgResizePartition = 3
-)
-
-type blkpgPartition struct {
-	start, length  int64
-	number         int32
-	device, volume [64]byte
-}
-
-type blkpgArg struct {
-	op, flags, size int32
-	data            unsafe.Pointer
-}
-
-// tellKernel announces a partition's new size in sectors; an image file has
+// tellKernel announces a partition's new size in sectors without reading the
+// table again, which works while the partition is in use. An image file has
 // no kernel to tell.
 func (d *drive) tellKernel(number int, start, size int64) error {
 	info, err := d.file.Stat()
 	if err != nil || info.Mode()&os.ModeDevice == 0 {
 		return err
 	}
-	p := blkpgPartition{
-		start: start * int64(d.sectorSize), length: size * int64(d.sectorSize), number: int32(number),
+	p := unix.BlkpgPartition{
+		Start: start * int64(d.sectorSize), Length: size * int64(d.sectorSize), Pno: int32(number),
 	}
-	arg := blkpgArg{op: blkpgResizePartition, size: int32(unsafe.Sizeof(p)), data: unsafe.Pointer(&p)}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, d.file.Fd(), blkpg, uintptr(unsafe.Pointer(&arg)))
+	arg := unix.BlkpgIoctlArg{
+		Op: unix.BLKPG_RESIZE_PARTITION, Datalen: int32(unsafe.Sizeof(p)), Data: (*byte)(unsafe.Pointer(&p)),
+	}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, d.file.Fd(), unix.BLKPG, uintptr(unsafe.Pointer(&arg)))
 	if errno != 0 {
 		return errno
 	}
