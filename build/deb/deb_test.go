@@ -46,7 +46,7 @@ func dump(r io.Reader) (string, error) {
 		case tree.Char, tree.Block:
 			fmt.Fprintf(&b, " %d,%d", n.Major, n.Minor)
 		case tree.File:
-			content, err := io.ReadAll(d)
+			content, err := io.ReadAll(io.LimitReader(d, 1<<20))
 			if err != nil {
 				return b.String(), err
 			}

@@ -79,20 +79,19 @@ func readIndex(path string) ([]byte, error) {
 
 // make unpacks the package aside and moves it to its place.
 func (c *Cache) make(ctx context.Context, q Request) (*Package, error) {
+	c.sweep.Do(func() { _ = c.Sweep() })
 	in, err := q.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	temp, err := os.MkdirTemp(c.dir, tempPrefix)
+	temp, data, err := c.begin()
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(temp)
-	if err := os.Chmod(temp, 0o755); err != nil {
-		return nil, err
-	}
-	if err := writeEntry(ctx, temp, in, q.SHA256); err != nil {
+	defer data.Close()
+	if err := writeEntry(ctx, temp, data, in, q.SHA256); err != nil {
 		return nil, err
 	}
 	if err := c.place(temp, q.SHA256); err != nil {
@@ -103,6 +102,46 @@ func (c *Cache) make(ctx context.Context, q Request) (*Package, error) {
 		return nil, fmt.Errorf("cache entry just written: %w", err)
 	}
 	return p, nil
+}
+
+// begin makes a directory to write an entry in, and its data file, which is
+// locked against Sweep.
+func (c *Cache) begin() (dir string, data *os.File, err error) {
+	for {
+		if dir, err = os.MkdirTemp(c.dir, tempPrefix); err != nil {
+			return "", nil, err
+		}
+		if data, err = lockedFile(filepath.Join(dir, "data")); err == nil {
+			err = os.Chmod(dir, 0o755)
+		}
+		switch {
+		case err == nil:
+			return dir, data, nil
+		case errors.Is(err, fs.ErrNotExist):
+			continue // Sweep of another process was in between
+		}
+		os.RemoveAll(dir)
+		return "", nil, err
+	}
+}
+
+// lockedFile makes a file and locks it. If the file is gone by then the error
+// is fs.ErrNotExist.
+func lockedFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		err = fmt.Errorf("lock %s: %w", path, err)
+	} else {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // place renames the finished directory. Another process may have been faster:
@@ -134,17 +173,8 @@ func (c *Cache) place(temp string, sum [sha256.Size]byte) error {
 	return err
 }
 
-// writeEntry fills dir from a package file.
-func writeEntry(ctx context.Context, dir string, in io.Reader, want [sha256.Size]byte) error {
-	data, err := os.OpenFile(filepath.Join(dir, "data"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	if err := unix.Flock(int(data.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("lock %s: %w", data.Name(), err)
-	}
-
+// writeEntry fills dir, whose data file is open, from a package file.
+func writeEntry(ctx context.Context, dir string, data *os.File, in io.Reader, want [sha256.Size]byte) error {
 	hash := sha256.New()
 	d, err := deb.NewReader(io.TeeReader(&contextReader{ctx, in}, hash))
 	if err != nil {
@@ -160,10 +190,7 @@ func writeEntry(ctx context.Context, dir string, in io.Reader, want [sha256.Size
 		return fmt.Errorf("file has SHA-256 %x, not %x", got, want)
 	}
 	index := encodeIndex(p, w.offset)
-	if err := os.WriteFile(filepath.Join(dir, "tree"), index, 0o644); err != nil {
-		return err
-	}
-	return data.Close()
+	return os.WriteFile(filepath.Join(dir, "tree"), index, 0o644)
 }
 
 // contextReader ends a stream when the work is given up.
@@ -197,6 +224,7 @@ func (c *Cache) Sweep() error {
 			continue // not yet begun, or already gone
 		}
 		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			// The lock goes with f, after the removal.
 			errs = append(errs, os.RemoveAll(dir))
 		}
 		f.Close()

@@ -63,7 +63,8 @@ type Request struct {
 // Cache is a directory of unpacked packages. Several goroutines and several
 // processes may use one directory.
 type Cache struct {
-	dir string
+	dir   string
+	sweep sync.Once
 
 	mu    sync.Mutex
 	files []*dataFile

@@ -396,6 +396,7 @@ func TestSweep(t *testing.T) {
 			return c.Sweep()
 		}}), nil
 	}
+	require.DirExists(t, dir+"/.new-dead")
 	_, err := c.Package(t.Context(), q)
 	require.NoError(t, err, "sweeping leaves alone what is being written")
 	assert.True(t, swept)
