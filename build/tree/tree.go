@@ -131,8 +131,9 @@ func (t *Tree) Remove(p string) int {
 	if n := t.nodes[p]; n == nil {
 		return 0
 	} else if n.Type == Dir {
+		below := p + "/"
 		for q := range t.nodes {
-			if strings.HasPrefix(q, p+"/") {
+			if strings.HasPrefix(q, below) {
 				delete(t.nodes, q)
 				gone++
 			}
