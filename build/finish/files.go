@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 
@@ -43,15 +44,18 @@ func (r *run) remove() error {
 		return err
 	}
 	paths := r.Tree.Paths()
-	kept := map[string]bool{} // directories with something in them
+	stays := map[string]bool{".": true}
 	for _, p := range slices.Backward(paths) {
-		if p == "." || kept[p] || !matches(remove, p) || matches(keep, p) {
-			for dir := p; dir != "." && dir != ""; dir = parent(dir) {
-				kept[dir] = true
+		if !stays[p] && (!matches(remove, p) || matches(keep, p)) {
+			for dir := p; !stays[dir]; dir = path.Dir(dir) {
+				stays[dir] = true
 			}
-			continue
 		}
-		r.Tree.Remove(p)
+	}
+	for _, p := range paths {
+		if !stays[p] {
+			r.Tree.Remove(p) // and what is below, which does not stay either
+		}
 	}
 	return nil
 }
@@ -72,15 +76,6 @@ func matches(expressions []*regexp.Regexp, p string) bool {
 	return slices.ContainsFunc(expressions, func(re *regexp.Regexp) bool {
 		return re.MatchString(p)
 	})
-}
-
-func parent(p string) string {
-	for i := len(p) - 1; i > 0; i-- {
-		if p[i] == '/' {
-			return p[:i]
-		}
-	}
-	return "."
 }
 
 // placeFiles sets the overlays' files, all root's until setOwners. A path that
