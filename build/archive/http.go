@@ -137,14 +137,18 @@ func (c *Client) get(ctx context.Context, url string, header http.Header) (*body
 	b.timer = time.AfterFunc(c.Stall, func() { cancel(errStalled) })
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: not a URL", url)
+		b.timer.Stop()
+		cancel(nil)
+		return nil, fmt.Errorf("%s: not a URL", shown(url))
 	}
 	req.Header = header
 	req.Header.Set("User-Agent", "slipway")
 	b.Response, err = c.http.Do(req)
 	if err != nil {
 		b.timer.Stop()
-		return nil, b.explain(err)
+		err = b.explain(err)
+		cancel(nil)
+		return nil, err
 	}
 	switch b.StatusCode {
 	case http.StatusOK, http.StatusPartialContent, http.StatusNotModified:
