@@ -105,8 +105,13 @@ func (r *run) writeAccounts() error {
 		r.put("etc/"+f.name, &tree.Node{
 			Type: tree.File, Mode: f.mode, GID: f.gid, Blob: tree.Bytes([]byte(f.text))})
 	}
-	return nil
+	return r.text(sysusersFile, r.accounts.sysusers())
 }
+
+// sysusersFile sorts before every package's file of its directory: a
+// systemd-sysusers that runs on the machine, where /etc/passwd may be older
+// than the image, gives new accounts the same ids.
+const sysusersFile = "usr/lib/sysusers.d/00-slipway.conf"
 
 // joinAccounts decides every id. The overlays' word counts for ids, and for
 // the fields they give; the packages' for the rest. An account that gets a
@@ -271,4 +276,27 @@ func (a *accounts) files() (passwd, group, shadow, gshadow string) {
 		fmt.Fprintf(&gs, "%s:*::%s\n", e.name, members)
 	}
 	return p.String(), g.String(), s.String(), gs.String()
+}
+
+// sysusers gives the accounts as sysusers.d(5) lines, all ids fixed.
+func (a *accounts) sysusers() string {
+	var b strings.Builder
+	b.WriteString("# The accounts of this image. Ids never change.\n")
+	for _, g := range a.groups {
+		fmt.Fprintf(&b, "g %s %d\n", g.name, g.gid)
+	}
+	for _, u := range a.users {
+		comment := "-"
+		if u.comment != "" {
+			comment = `"` + strings.ReplaceAll(u.comment, "%", "%%") + `"`
+		}
+		fmt.Fprintf(&b, "u %s %d:%d %s %s %s\n", u.name, u.uid, u.gid, comment,
+			cmp.Or(u.home, "/"), cmp.Or(u.shell, "/usr/sbin/nologin"))
+	}
+	for _, g := range a.groups {
+		for _, member := range g.members {
+			fmt.Fprintf(&b, "m %s %s\n", member, g.name)
+		}
+	}
+	return b.String()
 }

@@ -129,7 +129,7 @@ func dump(t *testing.T, u *tree.Tree) string {
 	t.Helper()
 	always := " lib/os-release share/slipway/etc/os-release share/slipway/etc/lsb-release" +
 		" share/slipway/etc/passwd share/slipway/etc/group share/slipway/etc/shadow" +
-		" share/slipway/etc/gshadow lib/systemd/system-preset/00-slipway.preset "
+		" share/slipway/etc/gshadow lib/sysusers.d/00-slipway.conf lib/systemd/system-preset/00-slipway.preset "
 	var b strings.Builder
 	for p, n := range u.All() {
 		if n.Type == tree.Dir && n.Mode == 0o755 || strings.Contains(always, " "+p+" ") {
@@ -283,6 +283,10 @@ nogroup:x:65534:
 	shadow := u.Lookup("share/slipway/etc/shadow")
 	assert.Equal(t, uint32(0o640), shadow.Mode)
 	assert.Equal(t, uint32(42), shadow.GID)
+	sysusers := content(t, u, "lib/sysusers.d/00-slipway.conf")
+	assert.Contains(t, sysusers, "g docker 233\n")
+	assert.Contains(t, sysusers, "u core 500:500 \"Admin\" /home/core /bin/bash\n")
+	assert.Contains(t, sysusers, "m bus docker\n")
 	assert.Contains(t, content(t, u, "share/slipway/etc/shadow"), "core:*:::::::\n")
 	assert.Contains(t, content(t, u, "share/slipway/etc/gshadow"), "docker:*::bus,core\n")
 }

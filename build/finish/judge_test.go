@@ -118,19 +118,24 @@ func TestJudgeAccountsAndTmpfiles(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(root, p), []byte(text), 0o644))
 	}
 	write("usr/lib/sysusers.d/basic.conf", content(t, u, "lib/sysusers.d/basic.conf"))
+	sysusers := func() string {
+		out, err := toolstest.Command(t, "systemd-sysusers", "--root="+root, "--dry-run").CombinedOutput()
+		require.NoError(t, err, string(out))
+		return string(out)
+	}
+	write("usr/lib/sysusers.d/00-slipway.conf", content(t, u, "lib/sysusers.d/00-slipway.conf"))
+	assert.Contains(t, sysusers(), "Creating user 'daemon' (A daemon) with UID 1 and GID 1.")
 	for _, name := range []string{"passwd", "group"} {
 		write("etc/"+name, content(t, u, "share/slipway/etc/"+name))
 	}
-	out, err := toolstest.Command(t, "systemd-sysusers", "--root="+root, "--dry-run").CombinedOutput()
-	require.NoError(t, err, string(out))
-	assert.NotContains(t, string(out), "Creating", "nothing is left to make")
+	assert.NotContains(t, sysusers(), "Creating", "nothing is left to make")
 
 	lines := content(t, u, "lib/tmpfiles.d/slipway.conf")
 	// Owners are the tester's: only root may give files away.
 	lines = strings.ReplaceAll(lines, " 0 0 ", " - - ")
 	write("usr/lib/tmpfiles.d/slipway.conf", lines)
 	write("usr/share/factory/var/lib/b c", content(t, u, "share/factory/var/lib/b c"))
-	out, err = toolstest.Command(t, "systemd-tmpfiles", "--root="+root, "--create").CombinedOutput()
+	out, err := toolstest.Command(t, "systemd-tmpfiles", "--root="+root, "--create").CombinedOutput()
 	require.NoError(t, err, string(out))
 	text, err := os.ReadFile(filepath.Join(root, "var/lib/b c"))
 	require.NoError(t, err)
