@@ -60,7 +60,8 @@ func dpkgList(t *testing.T, deb string) []string {
 	require.NoError(t, err, "%s", out)
 	files, err := toolstest.Command(t, "dpkg-deb", "--fsys-tarfile", deb).Output()
 	require.NoError(t, err)
-	list := toolstest.Command(t, "tar", "--list", "--verbose", "--numeric-owner")
+	list := toolstest.Command(t, "tar", "--list", "--verbose", "--numeric-owner",
+		"--quoting-style=literal")
 	list.Stdin = bytes.NewReader(files)
 	out, err = list.Output()
 	require.NoError(t, err)
