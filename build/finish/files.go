@@ -46,10 +46,16 @@ func (r *run) remove() error {
 	paths := r.Tree.Paths()
 	stays := map[string]bool{".": true}
 	for _, p := range slices.Backward(paths) {
-		if !stays[p] && (!matches(remove, p) || matches(keep, p)) {
-			for dir := p; !stays[dir]; dir = path.Dir(dir) {
-				stays[dir] = true
-			}
+		if stays[p] {
+			continue
+		}
+		glob := slices.IndexFunc(remove, func(re *regexp.Regexp) bool { return re.MatchString(p) })
+		if glob >= 0 && !matches(keep, p) {
+			r.removed[p] = r.Config.Remove[glob]
+			continue
+		}
+		for dir := p; !stays[dir]; dir = path.Dir(dir) {
+			stays[dir] = true
 		}
 	}
 	for _, p := range paths {

