@@ -94,26 +94,26 @@ func (e *engine) boot() error {
 	defer d.close()
 	e.clock.lap("disk")
 
-	e.planVerify(d)
-	s, failures, err := choose(d.table, e.config.slot, &opener{engine: e, disk: d}, e.say)
+	src := &opener{engine: e, disk: d, doubt: e.rootDoubt(d)}
+	s, failures, err := choose(d.table, e.config.slot, src, e.say)
 	if err != nil {
 		return err
 	}
 	e.clock.lap("verify")
 
+	if s.kernel {
+		return e.startKernel(s)
+	}
 	if s.footer.BootID != e.config.bootID {
-		if e.config.slot != 0 {
-			return fmt.Errorf("%s: its kernel was started and still says boot id %.16s, the footer %.16s",
-				s.part.Label, e.config.bootID, s.footer.BootID)
-		}
-		return e.kexec(s, d)
+		return fmt.Errorf("%s: its kernel was started and still says boot id %.16s, the footer %.16s",
+			s.part.Label, e.config.bootID, s.footer.BootID)
 	}
 
 	if err := e.prepareRoot(d); err != nil {
 		return err
 	}
 	e.clock.lap("root")
-	if err := writeReport(&report{Slot: s, Disk: d, Failures: failures, Verify: e.config.verify}); err != nil {
+	if err := writeReport(&report{Slot: s, Disk: d, Failures: failures}); err != nil {
 		e.say("%v", err)
 	}
 	return e.switchRoot(s)

@@ -23,7 +23,7 @@ const (
 // it is read in any case; what is verified first can still be passed over for
 // another slot.
 const (
-	verifyAuto = "auto" // full if the last boot ended badly, else lazy
+	verifyAuto = "auto" // lazy for a proven slot after an orderly shutdown, else full
 	verifyFull = "full" // the footer, the hash tree and every block
 	verifyLazy = "lazy" // the footer and the hash tree
 )

@@ -30,7 +30,8 @@ var (
 	PickDisk          = pickDisk
 	PlanGrow          = planGrow
 	RootPartition     = rootPartition
-	AutoVerify        = autoVerify
+	Doubt             = doubt
+	HowToVerify       = howToVerify
 	Verify            = verify
 	VerityTarget      = verityTarget
 	DMTable           = dmTable

@@ -14,18 +14,17 @@ import (
 	"slipway/build/uki"
 )
 
-// kexec starts the slot's own kernel. It returns only with an error.
-func (e *engine) kexec(s *slot, d *disk) error {
+// startKernel starts the slot's own kernel, which is loaded. It returns only
+// with an error.
+func (e *engine) startKernel(s *slot) error {
 	e.say("%s: version %s brings another kernel: starting it", s.part.Label, s.footer.Version)
-	if err := e.loadKernel(s, d); err != nil {
-		return fmt.Errorf("%s: its kernel: %w", s.part.Label, err)
-	}
-	e.clock.lap("kexec")
 	e.say("boot %s (to be continued by the slot's kernel)", &e.clock)
 	unix.Sync()
 	return fmt.Errorf("%s: start its kernel: %w", s.part.Label, unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC))
 }
 
+// loadKernel takes the kernel out of the slot's UKI, which the footer vouches
+// for, and loads it for kexec.
 func (e *engine) loadKernel(s *slot, d *disk) error {
 	f, err := os.Open(filepath.Join(usrMount, s.footer.UKI.Path))
 	if err != nil {

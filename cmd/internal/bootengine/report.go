@@ -13,7 +13,6 @@ const reportPath = "/run/slipway/boot.json"
 type report struct {
 	Slot     *slot
 	Disk     *disk
-	Verify   string
 	Failures []failure // of slots that were passed over
 }
 
@@ -29,7 +28,7 @@ func writeReport(r *report) error {
 		"disk": "/dev/" + r.Disk.name, "slot": r.Slot.part.Label, "partition": r.Slot.part.Number,
 		"device": r.Slot.device, "version": r.Slot.footer.Version, "development": r.Slot.footer.Development,
 		"root_hash": r.Slot.footer.RootHash, "boot_id": r.Slot.footer.BootID,
-		"verify": r.Verify, "failures": failures,
+		"verify": r.Slot.verified, "failures": failures,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("boot report: %w", err)

@@ -52,35 +52,55 @@ func TestPlanRoot(t *testing.T) {
 		head   []byte
 		plan   string
 		blocks uint64
-		verify string // what "auto" makes of it
+		doubt  string // reason to verify every block
 	}{
-		{"blank", make([]byte, bootengine.BlankCheck), "make", 0, "lazy"},
-		{"interrupted", at(0, bootengine.Unfinished), "make", 0, "full"},
-		{"clean", ext4Head(1, extents), "ready", 1000, "lazy"},
-		{"large", ext4Head(1, extents|bit64), "ready", 1<<32 + 1000, "lazy"},
-		{"power cut", ext4Head(1, extents|recover), "ready", 1000, "full"},
-		{"errors", ext4Head(2, extents), "check", 1000, "full"},
-		{"ext2", ext4Head(1, 0), "foreign", 0, "full"},
-		{"senseless", wrongSize, "foreign", 0, "full"},
-		{"xfs", at(0, "XFSB"), "foreign", 0, "full"},
-		{"swap", at(4086, "SWAPSPACE2"), "foreign", 0, "full"},
-		{"btrfs", at(0x10040, "_BHRfS_M"), "foreign", 0, "full"},
-		{"last byte", at(bootengine.BlankCheck-1, "x"), "foreign", 0, "full"},
+		{"blank", make([]byte, bootengine.BlankCheck), "make", 0, "this disk was never started"},
+		{"interrupted", at(0, bootengine.Unfinished), "make", 0, "ROOT was not left clean"},
+		{"clean", ext4Head(1, extents), "ready", 1000, ""},
+		{"large", ext4Head(1, extents|bit64), "ready", 1<<32 + 1000, ""},
+		{"power cut", ext4Head(1, extents|recover), "ready", 1000, "ROOT was not left clean"},
+		{"errors", ext4Head(2, extents), "check", 1000, "ROOT was not left clean"},
+		{"ext2", ext4Head(1, 0), "foreign", 0, "ROOT was not left clean"},
+		{"senseless", wrongSize, "foreign", 0, "ROOT was not left clean"},
+		{"xfs", at(0, "XFSB"), "foreign", 0, "ROOT was not left clean"},
+		{"swap", at(4086, "SWAPSPACE2"), "foreign", 0, "ROOT was not left clean"},
+		{"btrfs", at(0x10040, "_BHRfS_M"), "foreign", 0, "ROOT was not left clean"},
+		{"last byte", at(bootengine.BlankCheck-1, "x"), "foreign", 0, "ROOT was not left clean"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			plan, _, blocks := bootengine.PlanRoot(c.head)
 			assert.Equal(t, c.plan, plan)
 			assert.Equal(t, c.blocks, blocks)
-			how, why := bootengine.AutoVerify(0, c.head)
-			assert.Equal(t, c.verify, how)
-			assert.Equal(t, how == "full", why != "")
+			assert.Equal(t, c.doubt, bootengine.Doubt(c.head))
 		})
 	}
-	how, why := bootengine.AutoVerify(4, nil)
-	assert.Equal(t, "lazy", how+why, "after a kexec it has been done")
-	how, why = bootengine.AutoVerify(0, nil)
-	assert.Equal(t, "full: ROOT cannot be read", how+": "+why)
+	assert.Equal(t, "ROOT cannot be read", bootengine.Doubt(nil))
+}
+
+func TestHowToVerify(t *testing.T) {
+	proven, fresh := partitions.Slot(1, 0, true), partitions.Slot(2, 1, false)
+	cases := []struct {
+		name, arguments, doubt string
+		attributes             partitions.Attributes
+		want                   string
+	}{
+		{"proven, in order", "", "", proven, "lazy"},
+		{"on trial", "", "", fresh, "full: it is not proven yet"},
+		{"in doubt", "", "ROOT was not left clean", proven, "full: ROOT was not left clean"},
+		{"done before the kexec", "slipway.slot=4", "ROOT was not left clean", fresh, "lazy"},
+		{"asked for less", "slipway.verify=lazy", "ROOT was not left clean", fresh, "lazy"},
+		{"asked for all", "slipway.verify=full", "", proven, "full"},
+		{"asked for all, after the kexec too", "slipway.verify=full slipway.slot=4", "", proven, "full"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			config, err := bootengine.ReadConfig(initramfsOf(t, c.arguments))
+			require.NoError(t, err)
+			how, why := bootengine.HowToVerify(config, c.doubt, c.attributes)
+			assert.Equal(t, c.want, strings.TrimSuffix(how+": "+why, ": "))
+		})
+	}
 }
 
 func FuzzPlanRoot(f *testing.F) {

@@ -20,15 +20,18 @@ const (
 
 // slot is a slot that passed every check and is mounted on usrMount.
 type slot struct {
-	part   partitions.Partition
-	device string // "/dev/vda3"
-	footer *footer.Footer
+	part     partitions.Partition
+	device   string // "/dev/vda3"
+	footer   *footer.Footer
+	verified string // verifyFull or verifyLazy
+	kernel   bool   // it has another kernel, which is loaded and only to be started
 }
 
 // opener is the slotSource of a real disk.
 type opener struct {
 	*engine
-	disk *disk
+	disk  *disk
+	doubt string // why every block must be verified, if there is a reason
 }
 
 // UseTry takes a try on the disk.
@@ -36,7 +39,8 @@ func (o *opener) UseTry(number int) error {
 	return partitions.UseTry(o.disk.file, o.disk.table, number)
 }
 
-// Open checks the footer, then the content, then lets the kernel mount it.
+// Open checks the footer, then the content, lets the kernel mount it, and loads
+// the slot's kernel if it is not the running one.
 func (o *opener) Open(p partitions.Partition) (*slot, error) {
 	s := &slot{part: p, device: "/dev/" + partitionName(o.disk.name, p.Number)}
 	f, err := os.Open(s.device)
@@ -48,21 +52,51 @@ func (o *opener) Open(p partitions.Partition) (*slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := verify(f, s.footer, o.config.verify); err != nil {
+	how, why := howToVerify(o.config, o.doubt, p.Attributes)
+	if why != "" {
+		o.say("%s: verifying every block: %s", p.Label, why)
+	}
+	s.verified = how
+	if err := verify(f, s.footer, how); err != nil {
 		return nil, err
 	}
-	if err := mapSlot(s.device, s.footer); err != nil {
+	if err := mountSlot(s); err != nil {
+		// A bad block is the likely cause, and says more than the mount does.
+		if bad := verify(f, s.footer, verifyFull); bad != nil {
+			err = fmt.Errorf("%w (%w)", bad, err)
+		}
 		return nil, err
 	}
-	if err := os.MkdirAll(usrMount, 0o755); err != nil {
-		return nil, err
-	}
-	err = unix.Mount("/dev/mapper/"+mapperName, usrMount, s.footer.FSType, unix.MS_RDONLY|unix.MS_NODEV, "")
-	if err != nil {
-		unmapSlot()
-		return nil, fmt.Errorf("mount its %s: %w", s.footer.FSType, err)
+	if s.footer.BootID != o.config.bootID && o.config.slot == 0 {
+		if err := o.loadKernel(s, o.disk); err != nil {
+			unmountSlot()
+			return nil, fmt.Errorf("its kernel: %w", err)
+		}
+		s.kernel = true
 	}
 	return s, nil
+}
+
+// mountSlot lets the kernel verify and mount the slot, or leaves nothing behind.
+func mountSlot(s *slot) error {
+	if err := mapSlot(s.device, s.footer); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(usrMount, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount("/dev/mapper/"+mapperName, usrMount, s.footer.FSType, unix.MS_RDONLY|unix.MS_NODEV, "")
+	if err != nil {
+		unmapSlot()
+		return fmt.Errorf("mount its %s: %w", s.footer.FSType, err)
+	}
+	return nil
+}
+
+// unmountSlot undoes mountSlot; an error would only hide the one being reported.
+func unmountSlot() {
+	_ = unix.Unmount(usrMount, 0)
+	unmapSlot()
 }
 
 // mapSlot makes /dev/mapper/usr.

@@ -9,16 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/build/verity"
+	"slipway/partitions"
 	"slipway/signing/footer"
 )
 
-// planVerify settles on full or lazy. Hashing every block takes a second on a
-// fast disk and many on a slow one, so it is done when there is a reason: ROOT
-// was not unmounted in order, as after a panic over a bad block.
-func (e *engine) planVerify(d *disk) {
-	if e.config.verify != verifyAuto {
-		return
-	}
+// rootDoubt says what about ROOT is a reason to verify every block before a
+// slot is started; "" if nothing is.
+func (e *engine) rootDoubt(d *disk) string {
 	var head []byte
 	if p, ok := rootPartition(d.table); ok {
 		head = make([]byte, blankCheck)
@@ -26,31 +23,41 @@ func (e *engine) planVerify(d *disk) {
 			head = nil
 		}
 	}
-	var why string
-	e.config.verify, why = autoVerify(e.config.slot, head)
-	if why != "" {
-		e.say("%s: verifying every block of the slot first", why)
-	}
+	return doubt(head)
 }
 
-// autoVerify decides between full and lazy by the first bytes of ROOT, nil if
-// they cannot be read, and says why it is full. After a kexec the first kernel
-// has done what was to be done.
-func autoVerify(given int, head []byte) (how, why string) {
-	if given != 0 {
-		return verifyLazy, ""
-	}
+// doubt judges by the first bytes of ROOT, nil if they cannot be read. After a
+// panic over a bad block ROOT is not clean.
+func doubt(head []byte) string {
 	if head == nil {
-		return verifyFull, rootLabel + " cannot be read"
+		return rootLabel + " cannot be read"
 	}
 	plan, fs := planRoot(head)
 	switch {
-	case plan == rootReady && !fs.recover:
-		return verifyLazy, ""
 	case plan == rootMake && !isUnfinished(head):
-		return verifyLazy, "" // the first boot of a new disk
+		return "this disk was never started"
+	case plan == rootReady && !fs.recover:
+		return ""
 	}
-	return verifyFull, rootLabel + " was not left clean"
+	return rootLabel + " was not left clean"
+}
+
+// howToVerify settles on full or lazy for one slot, and says why it is full if
+// nobody asked for it. Hashing every block takes a second on a fast disk and
+// many on a slow one, so a proven slot after an orderly shutdown goes without.
+// After a kexec, the kernel before has done what was to be done.
+func howToVerify(c *config, doubt string, a partitions.Attributes) (how, why string) {
+	switch {
+	case c.verify != verifyAuto:
+		return c.verify, ""
+	case c.slot != 0:
+		return verifyLazy, ""
+	case doubt != "":
+		return verifyFull, doubt
+	case !a.Successful():
+		return verifyFull, "it is not proven yet"
+	}
+	return verifyLazy, ""
 }
 
 // verify compares the slot's blocks with the signed root hash: the tree only,
