@@ -36,12 +36,13 @@ func TestReproducible(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds two images")
 	}
-	root, err := filepath.Abs("../..")
-	require.NoError(t, err)
 	base, err := os.MkdirTemp("", "slipway-repro-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(base) })
 	require.NoError(t, os.Chmod(base, 0o755))
+	// The checkout of this moment: somebody may go on editing it.
+	root := filepath.Join(base, "checkout")
+	require.NoError(t, copyCheckout("../..", root))
 	program := filepath.Join(base, "slipway")
 	command(t, root, nil, "go", "build", "-o", program, "./cmd/slipway")
 
@@ -117,9 +118,9 @@ func (s *site) run(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// copyCheckout copies what a build reads: sources and overlays.
+// copyCheckout copies what a build is compiled from and reads.
 func copyCheckout(root, to string) error {
-	for _, name := range []string{"go.mod", "go.sum", "build", "cmd", "overlays", "partitions", "signing"} {
+	for _, name := range []string{"go.mod", "go.sum", "build", "cmd", "overlays", "partitions", "qemu-tests", "signing"} {
 		from := filepath.Join(root, name)
 		st, err := os.Stat(from)
 		if err != nil {
