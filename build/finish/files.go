@@ -84,6 +84,22 @@ func matches(expressions []*regexp.Regexp, p string) bool {
 	})
 }
 
+// TakenError says that an overlay sets a path that a package brings.
+type TakenError struct {
+	Path   string // without a leading slash
+	Layer  string
+	Origin string // "package bash"
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("overlay %s sets /%s, which %s brings", e.Layer, e.Path, e.Origin)
+}
+
+// Hint is what a user can do about it.
+func (e *TakenError) Hint() string {
+	return fmt.Sprintf("under files: in overlay %s, give %q `replace: true`", e.Layer, e.Path)
+}
+
 // placeFiles sets the overlays' files, all root's until setOwners. A path that
 // a package brings is an error unless the overlay says replace; two
 // directories are no conflict.
@@ -100,8 +116,7 @@ func (r *run) placeFiles() error {
 			continue
 		case old != nil && old.Type == tree.Dir && f.Type == tree.Dir:
 		case old != nil && !f.Replace:
-			problems = append(problems, &overlays.ConflictError{
-				What: "/" + f.Path, First: old.Origin, Second: f.Layer})
+			problems = append(problems, &TakenError{f.Path, f.Layer, old.Origin})
 			continue
 		case old != nil && old.Type == tree.Dir:
 			r.Tree.Remove(f.Path)

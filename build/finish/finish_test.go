@@ -205,7 +205,7 @@ func TestRunErrors(t *testing.T) {
 		want string
 	}{
 		{"file over a package's", []string{"etc/x: 1"}, "files: {etc/x: {content: a}}",
-			"finish overlay files: overlays package p and base conflict on /etc/x"},
+			"finish overlay files: overlay base sets /etc/x, which package p brings"},
 		{"copy of nothing", nil, "files: {etc/x: {copy: usr/y}}",
 			"finish copies: overlay base: copy of /usr/y to /etc/x: no such file"},
 		{"adjust of nothing", nil, "files: {etc/x: {adjust: true, mode: 0600}}",
