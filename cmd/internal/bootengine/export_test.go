@@ -1,7 +1,10 @@
 package bootengine
 
 import (
+	"time"
+
 	"slipway/partitions"
+	"slipway/signing/footer"
 )
 
 // What the tests see of the package's inside.
@@ -71,6 +74,22 @@ func (c *config) Parts() (keys []string, bootID string, modules []Module, slot i
 
 // NewSlot is an opened slot.
 func NewSlot(p partitions.Partition) *Slot { return &slot{part: p} }
+
+// ReportText is the report of a boot.
+func ReportText(s *Slot, ft *footer.Footer, device, verified, disk string, failures []Failure) (string, error) {
+	s.footer, s.device, s.verified = ft, device, verified
+	text, err := (&report{Slot: s, Disk: NewDisk(disk, nil), Failures: failures}).text()
+	return string(text), err
+}
+
+// Laps is the line of a stopwatch with these phases.
+func Laps(names []string, took []time.Duration) string {
+	var s stopwatch
+	for i, name := range names {
+		s.phases = append(s.phases, phase{name, took[i]})
+	}
+	return s.String()
+}
 
 // Part is the slot's partition.
 func (s *slot) Part() partitions.Partition { return s.part }

@@ -62,7 +62,10 @@ func (e *engine) loadKernel(s *slot, d *disk) error {
 		return err
 	}
 	cmdline := kexecCommandLine(text, s.part.Number, d)
-	return unix.KexecFileLoad(int(kernel.Fd()), int(initrd.Fd()), cmdline, 0)
+	if err := unix.KexecFileLoad(int(kernel.Fd()), int(initrd.Fd()), cmdline, 0); err != nil {
+		return fmt.Errorf("load it: %w", err)
+	}
+	return nil
 }
 
 // kexecCommandLine adds to the slot's own command line what was found out and

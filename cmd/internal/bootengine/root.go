@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,11 +16,10 @@ import (
 )
 
 const (
-	rootMount  = "/sysroot"
-	rootLabel  = "ROOT"
-	growMin    = 2 << 20  // bytes a partition must gain to be grown
-	fsGrowMin  = 16 << 20 // bytes a file system must gain to be grown
-	resizeType = partitions.TypeResize
+	rootMount = "/sysroot"
+	rootLabel = "ROOT"
+	growMin   = 2 << 20  // bytes a partition must gain to be grown
+	fsGrowMin = 16 << 20 // bytes a file system must gain to be grown
 )
 
 // prepareRoot makes, checks, grows and mounts ROOT.
@@ -34,7 +34,7 @@ func (e *engine) prepareRoot(d *disk) error {
 	p, _ = d.table.Partition(p.Number)
 	size := p.Size * int64(d.table.SectorSize)
 	device := "/dev/" + partitionName(d.name, p.Number)
-	fs, err := e.ensureFileSystem(device, size)
+	ext, err := e.ensureFileSystem(device, size)
 	if err != nil {
 		return fmt.Errorf("%s: %w", rootLabel, err)
 	}
@@ -44,7 +44,7 @@ func (e *engine) prepareRoot(d *disk) error {
 	if err := unix.Mount(device, rootMount, "ext4", 0, ""); err != nil {
 		return fmt.Errorf("%s: mount %s: %w", rootLabel, device, err)
 	}
-	if blocks, grow := planFSGrow(fs, size); grow {
+	if blocks, grow := planFSGrow(ext, size); grow {
 		if err := growFileSystem(rootMount, blocks); err != nil {
 			e.say("%s: grow the file system to %d blocks: %v", rootLabel, blocks, err)
 		}
@@ -56,7 +56,7 @@ func (e *engine) prepareRoot(d *disk) error {
 // type "resize" and, if there are several, labelled ROOT.
 func rootPartition(t *partitions.Table) (found partitions.Partition, ok bool) {
 	for _, p := range t.Partitions {
-		if strings.EqualFold(p.Type.String(), resizeType) && (!ok || p.Label == rootLabel) {
+		if strings.EqualFold(p.Type.String(), partitions.TypeResize) && (!ok || p.Label == rootLabel) {
 			found, ok = p, true
 		}
 	}
@@ -106,13 +106,13 @@ func (e *engine) ensureFileSystem(device string, size int64) (*ext4, error) {
 	if _, err := io.ReadFull(f, head); err != nil {
 		return nil, fmt.Errorf("%s: %w", device, err)
 	}
-	plan, fs := planRoot(head)
+	plan, ext := planRoot(head)
 	switch plan {
 	case rootForeign:
 		return nil, fmt.Errorf("%s is neither an ext4 file system nor blank; it is left alone", device)
 	case rootCheck:
 		e.say("%s: was not left clean, checking it", rootLabel)
-		return fs, checkFileSystem(device)
+		return ext, checkFileSystem(device)
 	case rootMake:
 		if err := makeFileSystem(f, size); err != nil {
 			return nil, fmt.Errorf("make a file system: %w", err)
@@ -120,11 +120,11 @@ func (e *engine) ensureFileSystem(device string, size int64) (*ext4, error) {
 		if _, err := f.ReadAt(head, 0); err != nil {
 			return nil, fmt.Errorf("%s: %w", device, err)
 		}
-		if plan, fs = planRoot(head); plan != rootReady {
+		if plan, ext = planRoot(head); plan != rootReady {
 			return nil, errors.New("the new file system is not one")
 		}
 	}
-	return fs, nil
+	return ext, nil
 }
 
 // checkFileSystem repairs what can be repaired without asking.
@@ -149,11 +149,9 @@ func growFileSystem(mount string, blocks uint64) error {
 
 // runFromSlot runs a program of the slot; its output is part of the error.
 func runFromSlot(program string, args ...string) error {
-	// The programs' loader is /lib64/ld-linux-x86-64.so.2.
-	for _, dir := range []string{"lib64"} {
-		if err := os.Symlink(filepath.Join("usr", dir), "/"+dir); err != nil && !os.IsExist(err) {
-			return err
-		}
+	// The programs ask for their loader at /lib64/ld-linux-x86-64.so.2.
+	if err := os.Symlink("usr/lib64", "/lib64"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	out, err := exec.Command(filepath.Join(usrMount, program), args...).CombinedOutput()
 	if err != nil {
