@@ -8,16 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"slipway/cmd/internal/host"
 )
 
 func main() {
 	name, args := filepath.Base(os.Args[0]), os.Args[1:]
-	if _, ok := programs()[name]; !ok && len(args) > 0 {
+	if _, ok := host.Programs()[name]; !ok && len(args) > 0 {
 		name, args = args[0], args[1:]
 	}
-	run, ok := programs()[name]
+	run, ok := host.Programs()[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "usage: slipway-host NAME ARGS\nprograms: %s\n", strings.Join(names(), " "))
+		fmt.Fprintf(os.Stderr, "usage: slipway-host NAME ARGS\nprograms: %s\n", strings.Join(host.Names(), " "))
 		os.Exit(2)
 	}
 	os.Exit(run(name, args))

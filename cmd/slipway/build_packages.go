@@ -77,17 +77,19 @@ func (s *packageSource) resolve(ctx context.Context, config *overlays.Config, no
 	}
 	request := &resolver.Request{Prefer: config.Prefer}
 	request.Packages = wanted(config)
-	var suites []*archive.Suite
-	for _, wanted := range config.Suites {
-		suite, err := client.Suite(ctx, &archive.SuiteOptions{
-			Archive: wanted.Archive, Suite: wanted.Suite, Components: wanted.Components,
+	var asked []*archive.SuiteOptions
+	for _, suite := range config.Suites {
+		asked = append(asked, &archive.SuiteOptions{
+			Archive: suite.Archive, Suite: suite.Suite, Components: suite.Components,
 			Keys: keys, Now: now, AllowExpired: s.expired,
 		})
-		if err != nil {
-			return nil, err
-		}
+	}
+	suites, err := client.Suites(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	for _, suite := range suites {
 		defer suite.Close()
-		suites = append(suites, suite)
 		for _, index := range suite.Indexes {
 			request.Indexes = append(request.Indexes, index)
 		}

@@ -174,6 +174,9 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err != nil {
 		return "", err
 	}
+	if err := addHostPrograms(ctx, w, finished.Usr, locked.Date.Unix()); err != nil {
+		return "", err
+	}
 	step.Done("/usr is %d paths, %s", finished.Usr.Len(), megabytes(contentSize(finished.Usr)))
 
 	// The tree to images.

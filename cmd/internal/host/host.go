@@ -1,4 +1,6 @@
-package main
+// Package host is the table of the programs that the host's one binary holds.
+// It has no logic of its own: each program is a package beside it.
+package host
 
 import (
 	"maps"
@@ -12,12 +14,13 @@ import (
 	"slipway/cmd/internal/rootdev"
 )
 
-// program runs one of the host's programs under the name it was called by
+// Program runs one of the host's programs under the name it was called by
 // and returns the exit code.
-type program func(name string, args []string) int
+type Program func(name string, args []string) int
 
-func programs() map[string]program {
-	return map[string]program{
+// Programs are the programs by the names they are called by.
+func Programs() map[string]Program {
+	return map[string]Program{
 		"cgpt": func(name string, args []string) int {
 			return cgpt.Main(args, cgpt.Env{
 				Name: name, Stdout: os.Stdout, Stderr: os.Stderr, NewUUID: uuid.New,
@@ -33,4 +36,5 @@ func programs() map[string]program {
 	}
 }
 
-func names() []string { return slices.Sorted(maps.Keys(programs())) }
+// Names lists the programs in byte order: the links an image has to the binary.
+func Names() []string { return slices.Sorted(maps.Keys(Programs())) }
