@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -114,6 +115,7 @@ func (m *machine) testSecondBoot(t *testing.T) {
 	before := m.run(t, look)
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
+	m.started = time.Now()
 	require.NoError(t, m.Reboot(ctx))
 	m.booted(t)
 	assert.Equal(t, before, m.run(t, look))

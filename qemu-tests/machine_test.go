@@ -23,6 +23,7 @@ const (
 type machine struct {
 	*vm.VM
 	release *release
+	started time.Time // last power on or restart
 }
 
 // newMachine makes a machine and switches it on. If the test fails it shows
@@ -50,8 +51,9 @@ func newMachine(t testing.TB, b *bench, r *release, c *vm.Config) *machine {
 		}
 		require.NoError(t, v.Close())
 	})
+	m := &machine{v, r, time.Now()}
 	require.NoError(t, v.Start(t.Context()))
-	return &machine{v, r}
+	return m
 }
 
 // try runs a command in the guest.
@@ -76,11 +78,10 @@ func (m *machine) run(t testing.TB, command string) string {
 // booted waits until every unit of the boot is up, and fails if one is not.
 func (m *machine) booted(t testing.TB) {
 	t.Helper()
-	start := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
 	require.NoError(t, m.Ready(ctx))
-	agent := time.Since(start)
+	agent := time.Since(m.started)
 	state, _, err := m.Run(ctx, "systemctl is-system-running --wait")
 	require.NoError(t, err, m.Console().Tail())
 	if state = strings.TrimSpace(state); state != "running" {
@@ -89,8 +90,8 @@ func (m *machine) booted(t testing.TB) {
 			"journalctl -b --no-pager -n 20 -u $u; done")
 		t.Fatalf("the system is %q, want %q\n%s", state, "running", failed)
 	}
-	t.Logf("first command %s after power on, all units up after %s",
-		agent.Round(100*time.Millisecond), time.Since(start).Round(100*time.Millisecond))
+	t.Logf("first command after %s, all units up after %s",
+		agent.Round(100*time.Millisecond), time.Since(m.started).Round(100*time.Millisecond))
 	require.Equal(t, "active", m.run(t, "systemctl is-active multi-user.target"))
 }
 
