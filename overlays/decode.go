@@ -33,9 +33,15 @@ func decodeFile(fsys fs.FS, name, shown string, value any) error {
 	return decode(text, shown, value)
 }
 
-// decode is decodeFile on bytes at hand.
-func decode(text []byte, shown string, value any) error {
-	err := yaml.UnmarshalWithOptions(text, value, yaml.Strict())
+// decode is decodeFile on bytes at hand. The YAML package panics on a few
+// kinds of nonsense (a tag without a value), which is a fault of the text.
+func decode(text []byte, shown string, value any) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("%s: not understood as YAML: %v", shown, reason)
+		}
+	}()
+	err = yaml.UnmarshalWithOptions(text, value, yaml.Strict())
 	if err == nil || errors.Is(err, io.EOF) {
 		return nil
 	}

@@ -56,6 +56,7 @@ func TestLoadErrors(t *testing.T) {
 		{"bad mode", "files:\n  etc/x: {content: a, mode: 0999}\n", nil,
 			`mode "0999": not an octal mode between 0001 and 7777`},
 		{"broken yaml", "packages: [a\n", nil, "base/overlay.yaml:1: "},
+		{"tag without value", "users: ! ", nil, "base/overlay.yaml: not understood as YAML: "},
 		{"no uid", "users: [{name: core}]\n", nil,
 			`base/overlay.yaml: users: "core" has no uid; ids are fixed for ever`},
 		{"bad package", "packages: [Bash]\n", nil,
@@ -274,6 +275,7 @@ func TestGlob(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add("description: x\npackages: [a]\n")
 	f.Add("files: {etc/x: {mode: 0644, symlink: y}}\nusers: [{name: a, uid: 1}]\n")
+	f.Add("users: ! ")
 	f.Add("remove: ['**/[a-z]*']\n&a [*a]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		l, err := overlays.Load(layer(text), "base")
