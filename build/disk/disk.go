@@ -32,9 +32,14 @@ const sectorSize = 512 // of GRUB's block lists
 type File interface {
 	io.ReaderAt
 	io.WriterAt
-	Sync() error
 	Truncate(size int64) error
 }
+
+// unsynced is a File as a partitions.Device. The order of writes matters on a
+// disk that is in use; nobody uses this one before it is complete.
+type unsynced struct{ File }
+
+func (unsynced) Sync() error { return nil }
 
 // Options says what is on the disk.
 type Options struct {
@@ -78,9 +83,7 @@ func Write(ctx context.Context, f File, o *Options) error {
 	if err := errors.Join(f.Truncate(0), f.Truncate(size)); err != nil {
 		return fmt.Errorf("disk: %w", err)
 	}
-	// The table comes first, for writing it waits for the disk, and so far
-	// there is nothing else to wait for.
-	if err := partitions.Create(f, size, o.Layout); err != nil {
+	if err := partitions.Create(unsynced{f}, size, o.Layout); err != nil {
 		return err
 	}
 	if _, err := f.WriteAt(code, 0); err != nil {

@@ -181,11 +181,3 @@ func TestShortFileIsAnError(t *testing.T) {
 	})
 	assert.EqualError(t, err, `partition "OEM": want 8192 bytes, the source ends after 4096`)
 }
-
-func TestGRUBCommandLine(t *testing.T) {
-	assert.Equal(t, "--format=i386-pc --directory=D --prefix=(,gpt1)/ --config=C --output=O "+
-		"biosdisk part_gpt fat loopback linux normal configfile serial terminal echo sleep reboot",
-		strings.Join(disk.GRUBMkimageArgs("D", "C", "O"), " "))
-	assert.Contains(t, disk.GRUBConfig(),
-		"loopback uki ($root)/EFI/BOOT/BOOTX64.EFI\nsource (uki)512+8\nboot\n")
-}
