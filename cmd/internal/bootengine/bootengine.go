@@ -9,6 +9,14 @@
 // passed over for the next best one in the same boot; everything else ends in
 // a reboot, whose slot choice then finds one try less.
 //
+// It takes from the kernel's command line:
+//
+//	slipway.verify=auto|full|lazy  what to verify before a slot is started
+//	slipway.esp=UUID               take the disk with this partition
+//	slipway.slot=N                 from the kernel before: the slot is chosen
+//
+// and leaves /run/slipway/boot.json behind, which says what was started.
+//
 // The package decides in plain functions (choose, pickDisk, planRoot, ...) that
 // tests call without a kernel; the rest is system calls. It does not update
 // anything and never changes the attributes of a proven slot.

@@ -36,6 +36,13 @@ type disk struct {
 
 func (d *disk) close() { _ = d.file.Close() }
 
+// has says whether a partition of the disk has the UUID.
+func (d *disk) has(id string) bool {
+	return slices.ContainsFunc(d.table.Partitions, func(p partitions.Partition) bool {
+		return strings.EqualFold(p.UUID.String(), id)
+	})
+}
+
 // blockDevice is a whole disk as /sys/block describes it.
 type blockDevice struct {
 	name       string
@@ -117,10 +124,8 @@ func pickDisk(found []*disk, esp string) (chosen *disk, sure bool) {
 		return found[0], true
 	}
 	for _, d := range found {
-		for _, p := range d.table.Partitions {
-			if strings.EqualFold(p.UUID.String(), esp) {
-				return d, true
-			}
+		if d.has(esp) {
+			return d, true
 		}
 	}
 	return found[0], false
@@ -186,13 +191,36 @@ func (e *engine) scan(seen map[string]*disk) []*disk {
 	return found
 }
 
+// explainDisk says what was not certain about the choice of a disk.
 func (e *engine) explainDisk(chosen *disk, found []*disk, sure bool) {
-	if !sure {
-		e.say("disk %s: taken although partition %s, where the firmware started, is on none", chosen.name, e.config.esp)
-	} else if len(found) > 1 && e.config.esp == "" {
-		e.say("disk %s: taken as the first of %d with slots; the firmware does not say which it started from",
-			chosen.name, len(found))
+	if line := diskNote(chosen, found, sure, e.config.esp); line != "" {
+		e.say("%s", line)
 	}
+}
+
+// diskNote is that line, or "" if everything was certain.
+func diskNote(chosen *disk, found []*disk, sure bool, esp string) string {
+	if !sure {
+		return fmt.Sprintf("disk %s: taken although partition %s, where the firmware started, is on none",
+			chosen.name, esp)
+	}
+	if esp == "" {
+		if len(found) > 1 {
+			return fmt.Sprintf("disk %s: taken as the first of %d with slots; the firmware does not say which it started from",
+				chosen.name, len(found))
+		}
+		return ""
+	}
+	copies := 0
+	for _, d := range found {
+		if d.has(esp) {
+			copies++
+		}
+	}
+	if copies > 1 {
+		return fmt.Sprintf("disk %s: taken as the first of %d copies that have partition %s", chosen.name, copies, esp)
+	}
+	return ""
 }
 
 func names(seen map[string]*disk) string {

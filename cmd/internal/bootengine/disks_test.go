@@ -48,12 +48,24 @@ func TestPickDisk(t *testing.T) {
 		esp   string
 		want  string
 		sure  bool
+		note  string
 	}{
-		{"none yet", nil, espB, "", false},
-		{"firmware does not say", []*bootengine.Disk{a, b}, "", "vda", true},
-		{"the one the firmware used", []*bootengine.Disk{a, b}, espB, "vdb", true},
-		{"upper case", []*bootengine.Disk{a, b}, "0F2C5F1E-0000-4000-8000-00000000000B", "vdb", true},
-		{"another one may come", []*bootengine.Disk{a}, espB, "vda", false},
+		{"none yet", nil, espB, "", false, ""},
+		{"only one", []*bootengine.Disk{a}, "", "vda", true, ""},
+		{
+			"firmware does not say", []*bootengine.Disk{a, b}, "", "vda", true,
+			"disk vda: taken as the first of 2 with slots; the firmware does not say which it started from",
+		},
+		{"the one the firmware used", []*bootengine.Disk{a, b}, espB, "vdb", true, ""},
+		{"upper case", []*bootengine.Disk{a, b}, "0F2C5F1E-0000-4000-8000-00000000000B", "vdb", true, ""},
+		{
+			"another one may come", []*bootengine.Disk{a}, espB, "vda", false,
+			"disk vda: taken although partition " + espB + ", where the firmware started, is on none",
+		},
+		{
+			"copies", []*bootengine.Disk{a, b, disk("vdc", espB)}, espB, "vdb", true,
+			"disk vdb: taken as the first of 2 copies that have partition " + espB,
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -64,6 +76,9 @@ func TestPickDisk(t *testing.T) {
 			}
 			assert.Equal(t, c.want, name)
 			assert.Equal(t, c.sure, sure)
+			if d != nil {
+				assert.Equal(t, c.note, bootengine.DiskNote(d, c.found, sure, c.esp))
+			}
 		})
 	}
 }

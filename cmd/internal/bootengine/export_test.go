@@ -30,6 +30,7 @@ var (
 	MatchAny          = matchAny
 	ListBlock         = listBlock
 	PartitionName     = partitionName
+	DiskNote          = diskNote
 	PickDisk          = pickDisk
 	PlanGrow          = planGrow
 	RootPartition     = rootPartition
