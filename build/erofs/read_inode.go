@@ -136,17 +136,19 @@ func (o *opener) readTarget(raw *rawInode) (string, error) {
 
 // content finds where an inode's content lies, and that it lies in the image.
 func (o *opener) content(raw *rawInode) (*Content, error) {
-	c := &Content{r: o.r, size: raw.size, body: raw.size, bodyAt: int64(raw.place) * o.super.BlockSize}
+	body := tree.Piece{Offset: int64(raw.place) * o.super.BlockSize, Size: raw.size}
+	var tail tree.Piece
 	switch raw.layout {
 	case layoutPlain:
 	case layoutInline:
-		tail := raw.size % o.super.BlockSize
-		if tail == 0 && raw.size > 0 {
-			tail = o.super.BlockSize
+		tail = tree.Piece{Offset: raw.tail, Size: raw.size % o.super.BlockSize}
+		if tail.Size == 0 && raw.size > 0 {
+			tail.Size = o.super.BlockSize
 		}
-		c.body, c.tailAt = raw.size-tail, raw.tail
-		if tail > 0 && (raw.tail%o.super.BlockSize+tail > o.super.BlockSize || raw.tail+tail > o.limit) {
-			return nil, fmt.Errorf("inline content of %d bytes at %d crosses a block", tail, raw.tail)
+		body.Size -= tail.Size
+		if tail.Size > 0 && (tail.Offset%o.super.BlockSize+tail.Size > o.super.BlockSize ||
+			tail.Offset+tail.Size > o.limit) {
+			return nil, fmt.Errorf("inline content of %d bytes at %d crosses a block", tail.Size, tail.Offset)
 		}
 	case 1, 3:
 		return nil, fmt.Errorf("is compressed; only uncompressed images can be read")
@@ -155,9 +157,9 @@ func (o *opener) content(raw *rawInode) (*Content, error) {
 	default:
 		return nil, fmt.Errorf("unknown data layout %d", raw.layout)
 	}
-	if c.body > 0 && (c.body > o.limit || c.bodyAt > o.limit-c.body) {
+	if body.Size > 0 && (body.Size > o.limit || body.Offset > o.limit-body.Size) {
 		return nil, fmt.Errorf("content of %d bytes at block %d is outside of the image",
-			c.body, raw.place)
+			body.Size, raw.place)
 	}
-	return c, nil
+	return newContent(o.r, body, tail), nil
 }

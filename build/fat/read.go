@@ -117,7 +117,7 @@ func (o *opener) readDir(p pending) ([]pending, error) {
 		return nil, fmt.Errorf("directory of %d bytes, limit %d", length, maxDirEntries*entrySize)
 	}
 	dir := make([]byte, length)
-	if _, err := (&content{r: o.r, runs: runs, size: length}).ReadAt(dir, 0); err != nil {
+	if _, err := tree.NewPieces(o.r, runs...).ReadAt(dir, 0); err != nil {
 		return nil, err
 	}
 	entries, err := decodeDir(dir)
@@ -168,14 +168,14 @@ func (o *opener) node(e rawEntry) (*tree.Node, error) {
 	if length < e.size {
 		return nil, fmt.Errorf("%d bytes, its clusters hold %d", e.size, length)
 	}
-	n.Blob = &content{r: o.r, runs: runs, size: e.size}
+	n.Blob = tree.NewPieces(o.r, cut(runs, e.size)...)
 	return n, nil
 }
 
 // chain follows a chain of clusters and marks them as used, so no two chains
 // meet and none goes on for ever. It gives runs of consecutive clusters and
 // their length in bytes.
-func (o *opener) chain(first uint32) (runs []run, length int64, err error) {
+func (o *opener) chain(first uint32) (runs []tree.Piece, length int64, err error) {
 	for c := first; c < endMarks; {
 		if c < rootCluster || int64(c) >= o.clusters+rootCluster {
 			return nil, 0, fmt.Errorf("cluster %d does not exist", c)
@@ -184,10 +184,10 @@ func (o *opener) chain(first uint32) (runs []run, length int64, err error) {
 			return nil, 0, fmt.Errorf("cluster %d is used twice", c)
 		}
 		o.used[c/64] |= 1 << (c % 64)
-		if n := len(runs); n > 0 && runs[n-1].offset+runs[n-1].size == o.offset(c) {
-			runs[n-1].size += o.clusterSize()
+		if n := len(runs); n > 0 && runs[n-1].Offset+runs[n-1].Size == o.offset(c) {
+			runs[n-1].Size += o.clusterSize()
 		} else {
-			runs = append(runs, run{length, o.offset(c), o.clusterSize()})
+			runs = append(runs, tree.Piece{Offset: o.offset(c), Size: o.clusterSize()})
 		}
 		length += o.clusterSize()
 		if c, err = o.follow(c); err != nil {
@@ -198,6 +198,18 @@ func (o *opener) chain(first uint32) (runs []run, length int64, err error) {
 		return nil, 0, fmt.Errorf("cluster %d does not exist", first)
 	}
 	return runs, length, nil
+}
+
+// cut gives the pieces of the first size bytes of runs that hold as many.
+func cut(runs []tree.Piece, size int64) []tree.Piece {
+	for i := range runs {
+		if size <= runs[i].Size {
+			runs[i].Size = size
+			return runs[:i+1]
+		}
+		size -= runs[i].Size
+	}
+	return runs
 }
 
 // follow reads a FAT entry from the first FAT.
@@ -222,7 +234,10 @@ func readFull(r io.ReaderAt, b []byte, off, size int64) error {
 			off, off+int64(len(b)), size)
 	}
 	if n, err := r.ReadAt(b, off); n < len(b) {
-		return fmt.Errorf("read at %d: %w", off, noEOF(err))
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("read at %d: %w", off, err)
 	}
 	return nil
 }
