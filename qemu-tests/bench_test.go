@@ -45,9 +45,22 @@ type bench struct {
 
 // release is a built image.
 type release struct {
-	dir     string
-	channel string
+	dir     string // absolute, for overlays refer to the image
+	Channel string `json:"channel"`
 	Version string `json:"version"`
+}
+
+func readRelease(dir string) (*release, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &release{dir: dir}
+	info, err := os.ReadFile(r.path("release.json"))
+	if err != nil {
+		return nil, err
+	}
+	return r, json.Unmarshal(info, r)
 }
 
 func (r *release) path(name string) string { return filepath.Join(r.dir, name) }
@@ -62,6 +75,11 @@ func eachChannel(t *testing.T, test func(t *testing.T, b *bench, r *release)) {
 	if *channelFlag == "all" {
 		channels = []string{"alpha", "beta", "stable"}
 	}
+	if *releaseFlag != "" {
+		r, err := readRelease(*releaseFlag)
+		require.NoError(t, err)
+		channels = []string{r.Channel}
+	}
 	for _, channel := range channels {
 		t.Run(channel, func(t *testing.T) {
 			t.Parallel()
@@ -75,19 +93,15 @@ func (b *bench) release(t testing.TB, channel string) *release {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.tools == nil {
-		var err error
-		b.cache, err = filepath.Abs(toolstest.CacheDir(t))
-		require.NoError(t, err)
-		b.tools = toolstest.Tree(t, "run")
+		b.cache, b.tools = toolstest.CacheDir(t), toolstest.Tree(t, "run")
 	}
 	if b.releases[channel] == nil {
-		r := &release{dir: *releaseFlag, channel: channel}
-		if r.dir == "" {
-			r.dir = b.build(t, channel)
+		dir := *releaseFlag
+		if dir == "" {
+			dir = b.build(t, channel)
 		}
-		info, err := os.ReadFile(r.path("release.json"))
+		r, err := readRelease(dir)
 		require.NoError(t, err)
-		require.NoError(t, json.Unmarshal(info, r))
 		b.releases[channel] = r
 	}
 	if b.accel == "" {
@@ -97,11 +111,14 @@ func (b *bench) release(t testing.TB, channel string) *release {
 }
 
 // build runs "slipway build", which does nothing if nothing changed, and
-// returns the release directory.
+// returns the release directory. It is not the user's own: that one may be
+// signed with another key.
 func (b *bench) build(t testing.TB, channel string) string {
 	var stdout, stderr bytes.Buffer
+	out, err := filepath.Abs("../out/qemu-tests")
+	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), "go", "run", "./cmd/slipway", "build",
-		"--channel", channel, "--out", filepath.Join(b.cache, "qemu-tests"))
+		"--channel", channel, "--out", out)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "..", &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("slipway build --channel %s: %v\n%s", channel, err, stderr.String())
@@ -140,5 +157,5 @@ func (b *bench) chooseAccel(t testing.TB, r *release) vm.Accel {
 func repeat(t testing.TB, r *release) string {
 	pattern := strings.ReplaceAll(t.Name(), "/", "$/^")
 	return fmt.Sprintf("go test -v ./qemu-tests -run '^%s$' -args -channel %s -accel %s",
-		pattern, r.channel, *accelFlag)
+		pattern, r.Channel, *accelFlag)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -50,12 +51,26 @@ func (p *process) start(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// explain adds what QEMU, which has ended, wrote to its standard error.
+// explain adds how QEMU, which has ended, did so, and what it wrote to its
+// standard error.
 func (p *process) explain(err error) error {
+	if p.err != nil && !errors.Is(err, p.err) {
+		err = fmt.Errorf("%w: %w", err, p.err)
+	}
 	if said := strings.TrimSpace(p.stderr.String()); said != "" {
-		return fmt.Errorf("%w: %s", err, said)
+		err = fmt.Errorf("%w: %s", err, said)
 	}
 	return err
+}
+
+// explainGone is explain for an error of a channel, which may be any other.
+func (p *process) explainGone(err error) error {
+	if !errors.Is(err, errGone) {
+		return err
+	}
+	// A channel ends only with QEMU, but it may be noticed earlier.
+	<-p.exited
+	return p.explain(err)
 }
 
 // connect takes QEMU's connections of all channels.

@@ -138,7 +138,7 @@ func (v *VM) Ready(ctx context.Context) error {
 		return errOff
 	}
 	if _, err := v.process.agent.ready(ctx, ""); err != nil {
-		return fmt.Errorf("%w\n%s", err, v.console.Tail())
+		return fmt.Errorf("%w\n%s", v.process.explainGone(err), v.console.Tail())
 	}
 	return nil
 }
@@ -151,7 +151,8 @@ func (v *VM) Run(ctx context.Context, command string) (output string, code int, 
 	if v.process == nil {
 		return "", 0, errOff
 	}
-	return v.process.agent.run(ctx, command)
+	output, code, err = v.process.agent.run(ctx, command)
+	return output, code, v.process.explainGone(err)
 }
 
 // Reboot has the guest restart in order, and waits until its agent is back.
@@ -182,7 +183,7 @@ func (v *VM) restart(ctx context.Context, trigger func() error) error {
 		return err
 	}
 	if _, err := v.process.agent.ready(ctx, boot); err != nil {
-		return fmt.Errorf("%w\n%s", err, v.console.Tail())
+		return fmt.Errorf("%w\n%s", v.process.explainGone(err), v.console.Tail())
 	}
 	return nil
 }
