@@ -68,9 +68,11 @@ func TestLoadErrors(t *testing.T) {
 		{"absolute path", "files:\n  /etc/x: {content: a}\n", nil,
 			`base/overlay.yaml: files: "/etc/x" is not a clean path without leading slash`},
 		{"nothing there", "files:\n  etc/x: {mode: 0600}\n", nil,
-			`base/overlay.yaml: files: "etc/x" is not in files/ and has no symlink, directory, content, copy or adjust`},
+			`base/overlay.yaml: files: "etc/x" is not in files/ and has no ` +
+				"symlink, directory, content, copy or adjust"},
 		{"two kinds", "files:\n  etc/x: {symlink: y, directory: true}\n", nil,
-			`base/overlay.yaml: files: "etc/x" has more than one of symlink, directory, content, copy, adjust`},
+			`base/overlay.yaml: files: "etc/x" has more than one of ` +
+				"symlink, directory, content, copy, adjust"},
 		{"twice", "files:\n  etc/x: {symlink: y}\n", []string{"files/etc/x", ""},
 			`base/overlay.yaml: files: "etc/x" exists in files/ too`},
 		{"bad glob", "remove: ['usr/a**b']\n", nil,
@@ -81,7 +83,8 @@ func TestLoadErrors(t *testing.T) {
 			"base/scripts.yaml: bash postinst: does: empty\nbase/scripts.yaml: bash postinst: by: empty"},
 		{"script unknown", "{}", []string{"scripts.yaml", "bash:\n  posinst: {any: x, does: y, by: z}"},
 			"base/scripts.yaml: bash posinst: not a maintainer script"},
-		{"host in archive", "archive: {suites: [{archive: 'http://x', suite: s, components: [main]}]}", nil,
+		{"host in archive",
+			"archive: {suites: [{archive: 'http://x', suite: s, components: [main]}]}", nil,
 			`base/overlay.yaml: archive: "http://x" is not a path below the mirror`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -129,7 +129,8 @@ func dump(t *testing.T, u *tree.Tree) string {
 	t.Helper()
 	always := " lib/os-release share/slipway/etc/os-release share/slipway/etc/lsb-release" +
 		" share/slipway/etc/passwd share/slipway/etc/group share/slipway/etc/shadow" +
-		" share/slipway/etc/gshadow lib/sysusers.d/00-slipway.conf lib/systemd/system-preset/00-slipway.preset "
+		" share/slipway/etc/gshadow lib/sysusers.d/00-slipway.conf" +
+		" lib/systemd/system-preset/00-slipway.preset "
 	var b strings.Builder
 	for p, n := range u.All() {
 		if n.Type == tree.Dir && n.Mode == 0o755 || strings.Contains(always, " "+p+" ") {
@@ -232,7 +233,8 @@ func TestRunErrors(t *testing.T) {
 		{"dynamic group", []string{"usr/lib/sysusers.d/a.conf: # c\ng bus -\n"}, "{}",
 			`finish accounts: group "bus" of /usr/lib/sysusers.d/a.conf:2: ` +
 				"no fixed id; declare one under groups: in an overlay"},
-		{"uid twice", []string{"usr/lib/sysusers.d/a.conf: u a 7\nu b 7:0\n"}, "groups: [{name: r, gid: 0}]",
+		{"uid twice", []string{"usr/lib/sysusers.d/a.conf: u a 7\nu b 7:0\n"},
+			"groups: [{name: r, gid: 0}]",
 			`finish accounts: users "a" and "b": both have uid 7`},
 		{"no such group", nil, "users: [{name: a, uid: 1, groups: [x]}]",
 			`finish accounts: user "a" in group "x", of the overlays: both must be declared`},
@@ -316,7 +318,9 @@ func TestUnits(t *testing.T) {
 	u := run(t, files(t, "usr/lib/systemd/system/a.service: [Install]",
 		"usr/lib/systemd/system/multi-user.target: x",
 		"usr/lib/systemd/system/default.target -> graphical.target",
-	), config(t, `units: {default: multi-user.target, enable: [a.service], disable: [b.timer], mask: [c.service]}`))
+	), config(t, `
+units: {default: multi-user.target, enable: [a.service], disable: [b.timer], mask: [c.service]}
+`))
 	assert.Equal(t, "# The units that the overlays of this image enable; all others stay off.\n"+
 		"disable b.timer\nenable a.service\ndisable *\n",
 		content(t, u, "lib/systemd/system-preset/00-slipway.preset"))
@@ -324,7 +328,8 @@ func TestUnits(t *testing.T) {
 		"lib/systemd/system/default.target -> multi-user.target\n"+
 		"lib/systemd/system/multi-user.target: x\n"+
 		"share/slipway/etc/systemd/system/c.service -> /dev/null\n"+
-		"share/slipway/etc/systemd/system/multi-user.target.wants/a.service -> /usr/lib/systemd/system/a.service\n",
+		"share/slipway/etc/systemd/system/multi-user.target.wants/a.service"+
+		" -> /usr/lib/systemd/system/a.service\n",
 		dump(t, u), "a link to a unit that is not there is dropped")
 }
 

@@ -40,7 +40,8 @@ func realFiles(t *testing.T) *tree.Tree {
 		"usr/lib/systemd/system/a.service: [Service]\nExecStart=/bin/true\n[Install]\n"+
 			"WantedBy=multi-user.target\nAlias=b.service\nAlso=a.socket\n",
 		"usr/lib/systemd/system/a.socket: [Socket]\nListenStream=1\n[Install]\nWantedBy=sockets.target\n",
-		"usr/lib/systemd/system/off.service: [Service]\nExecStart=/bin/true\n[Install]\nWantedBy=x.target\n",
+		"usr/lib/systemd/system/off.service: [Service]\nExecStart=/bin/true\n"+
+			"[Install]\nWantedBy=x.target\n",
 		"usr/lib/systemd/system/t@.service: [Service]\nExecStart=/bin/true\n[Install]\n"+
 			"WantedBy=multi-user.target\nDefaultInstance=tty1\n",
 		"usr/lib/systemd/system-preset/90-all.preset: enable *\n",

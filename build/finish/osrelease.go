@@ -13,7 +13,8 @@ import (
 // releaseOrder is the order of the fields people look for; others follow by
 // name.
 var releaseOrder = [...]string{
-	"NAME", "ID", "ID_LIKE", "VERSION", "VERSION_ID", "BUILD_ID", "PRETTY_NAME", "VARIANT", "VARIANT_ID",
+	"NAME", "ID", "ID_LIKE", "VERSION", "VERSION_ID", "BUILD_ID", "PRETTY_NAME",
+	"VARIANT", "VARIANT_ID",
 }
 
 // writeOSRelease writes usr/lib/os-release (os-release(5)) out of the overlays'

@@ -14,11 +14,13 @@ func pamTree(t *testing.T, profiles ...string) []string {
 	t.Helper()
 	lines := []string{
 		"usr/share/pam-configs/unix: Name: Unix\nDefault: yes\nPriority: 256\n" +
-			"Auth-Type: Primary\nAuth:\n\t[success=end default=ignore]\tpam_unix.so nullok try_first_pass\n" +
+			"Auth-Type: Primary\nAuth:\n" +
+			"\t[success=end default=ignore]\tpam_unix.so nullok try_first_pass\n" +
 			"Auth-Initial:\n\t[success=end default=ignore]\tpam_unix.so nullok\n" +
 			"Session-Type: Additional\nSession:\n\trequired\tpam_unix.so\n",
 		"usr/share/pam-configs/systemd: Name: S\nDefault: yes\nPriority: 0\n" +
-			"Session-Interactive-Only: yes\nSession-Type: Additional\nSession:\n\toptional\tpam_systemd.so\n",
+			"Session-Interactive-Only: yes\nSession-Type: Additional\n" +
+			"Session:\n\toptional\tpam_systemd.so\n",
 		"usr/share/pam-configs/mkhomedir: Name: M\nDefault: no\nPriority: 0\n" +
 			"Session-Type: Additional\nSession:\n\toptional\tpam_mkhomedir.so\n",
 	}
@@ -36,7 +38,8 @@ func TestPAM(t *testing.T) {
 	pam := func(name string) string { return content(t, u, "share/slipway/etc/pam.d/common-"+name) }
 	assert.Equal(t, "# auth\nauth\t[success=1 default=ignore]\tpam_unix.so nullok\n"+
 		"auth\trequisite\tpam_deny.so\n\n", pam("auth"))
-	assert.Equal(t, "# session\nsession\t[default=1]\tpam_permit.so\nsession\trequisite\tpam_deny.so\n"+
+	assert.Equal(t, "# session\nsession\t[default=1]\tpam_permit.so\n"+
+		"session\trequisite\tpam_deny.so\n"+
 		"session\trequired\tpam_unix.so\nsession\toptional\tpam_systemd.so\n", pam("session"))
 	assert.Equal(t, "# session-noninteractive\nsession\t[default=1]\tpam_permit.so\n"+
 		"session\trequisite\tpam_deny.so\nsession\trequired\tpam_unix.so\n",
@@ -46,7 +49,8 @@ func TestPAM(t *testing.T) {
 // With two ways to authenticate the first that succeeds skips the other and
 // the denial; the second tries the password that the first asked for.
 func TestPAMTwoPrimaries(t *testing.T) {
-	u := run(t, files(t, pamTree(t, "usr/share/pam-configs/sss: Name: SSS\nDefault: yes\nPriority: 300\n"+
+	u := run(t, files(t, pamTree(t, "usr/share/pam-configs/sss: Name: SSS\n"+
+		"Default: yes\nPriority: 300\n"+
 		"Auth-Type: Primary\nAuth:\n\t[success=end default=ignore]\tpam_sss.so use_first_pass\n"+
 		"Auth-Initial:\n\t[success=end default=ignore]\tpam_sss.so\n")...), config(t, "{}"))
 	assert.Equal(t, "# auth\nauth\t[success=2 default=ignore]\tpam_sss.so\n"+

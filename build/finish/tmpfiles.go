@@ -19,8 +19,8 @@ const (
 // atBoot are the top-level directories that the boot makes or mounts; what
 // packages ship below some of them still needs a line.
 var atBoot = [...]string{
-	"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "oem", "opt",
-	"proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+	"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt",
+	"oem", "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
 }
 
 // writeTmpfiles writes the lines for every path outside /usr and /etc that no
