@@ -173,7 +173,7 @@ func bootModules(usr *tree.Tree, release string, wanted []string) ([]initramfs.M
 	return modules, nil
 }
 
-// writeAside writes a file of the cache so that it is whole or not there.
+// writeAside writes a file so that it is whole or not there.
 func writeAside(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
@@ -183,7 +183,9 @@ func writeAside(name string, data []byte) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(data)
+	if _, err = f.Write(data); err == nil {
+		err = f.Chmod(0o644) // a temporary file is the user's alone
+	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}

@@ -25,6 +25,7 @@ func lockCommand() *cli.Command {
 		Flags: []cli.Flag{
 			channelFlag(),
 			overlayFlag(),
+			&cli.BoolFlag{Name: "tools", Usage: "pin the foreign programs that builds and tests run, in build/tools/locks"},
 			&cli.BoolFlag{Name: "check", Usage: "compare with the lock file instead of writing it"},
 			&cli.StringFlag{Name: "file", Aliases: []string{"o"}, Value: "packages.lock", Usage: "the lock `FILE`"},
 			mirrorFlag(),
@@ -38,6 +39,9 @@ func lockCommand() *cli.Command {
 func runLock(c *cli.Context) (err error) {
 	if err := arguments(c, 0, 0); err != nil {
 		return err
+	}
+	if c.Bool("tools") {
+		return lockTools(c)
 	}
 	w, err := openWorkspace()
 	if err != nil {
