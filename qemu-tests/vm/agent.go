@@ -182,6 +182,9 @@ func (a *agent) run(ctx context.Context, command string) (string, int, error) {
 	case got := <-waiting:
 		return got.output, got.code, got.err
 	case <-ctx.Done():
+		a.mu.Lock()
+		delete(a.waiting, number)
+		a.mu.Unlock()
 		return "", 0, fmt.Errorf("agent: %q: %w", command, context.Cause(ctx))
 	}
 }

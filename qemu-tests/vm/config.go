@@ -2,13 +2,12 @@ package vm
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"os/exec"
 	"slices"
 	"strings"
-
-	"encoding/base64"
 )
 
 // Tools runs foreign programs: a tools tree with QEMU, OVMF and SeaBIOS.

@@ -123,9 +123,13 @@ func (c *Console) Tail() string {
 	return "  | " + strings.Join(lines, "\n  | ")
 }
 
-// printable drops escape sequences (ECMA-48 CSI) and control characters.
+// escapes are the escape sequences of terminals: ECMA-48, 5.4 (CSI) and
+// 8.3.89 (device control strings), and those of two characters.
+var escapes = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]|P[^\x1b]*\x1b\\|[^\[P])`)
+
+// printable drops escape sequences and control characters.
 func printable(b []byte) string {
-	b = regexp.MustCompile(`\x1b(\[[0-9;?]*[a-zA-Z]|[^\[])`).ReplaceAll(b, nil)
+	b = escapes.ReplaceAll(b, nil)
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
 			return -1

@@ -51,7 +51,7 @@ func TestExpectEndsWithTheContext(t *testing.T) {
 	for i := range 100 {
 		fmt.Fprintf(c, "line %d\r\n", i)
 	}
-	fmt.Fprint(c, "\x1b[0;1;31mred\x1b[0m \a")
+	fmt.Fprint(c, "\x1b[0;1;38:5:185mred\x1b[0m \x1b[!p\x1bP+q6E\x1b\\\a")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("too slow"))
 	_, err := c.Expect(ctx, regexp.MustCompile("no such"))
