@@ -73,6 +73,14 @@ func TestLivesOfAMachine(t *testing.T) {
 	assert.True(t, bytes.Equal(original, now), "the image is not written to")
 }
 
+func TestSnapshotHoldsUEFIVariables(t *testing.T) {
+	v := newVM(t, &vm.Config{Disk: bootSector(t), Firmware: vm.UEFI, Memory: 128, CPUs: 1})
+	require.NoError(t, v.Start(t.Context()))
+	require.NoError(t, v.Snapshot(t.Context(), "early"))
+	require.NoError(t, v.Restore(t.Context(), "early"))
+	assert.ErrorContains(t, v.Restore(t.Context(), "never"), "QEMU loadvm never: Error: ")
+}
+
 func TestContextEndsTheMachine(t *testing.T) {
 	v := newVM(t, &vm.Config{Disk: bootSector(t), Memory: 64, CPUs: 1})
 	ctx, cancel := context.WithCancel(t.Context())
