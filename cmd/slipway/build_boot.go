@@ -27,7 +27,6 @@ type bootOptions struct {
 	stub      string // path of the EFI stub
 	signer    signing.Signer
 	time      int64
-	cacheDir  string
 	osRelease []byte
 }
 
@@ -79,8 +78,7 @@ func section(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
 
-// makeInitramfs gives the compressed initramfs. Compression takes most of a
-// second, so the result is kept under the digest of the content.
+// makeInitramfs gives the compressed initramfs.
 func makeInitramfs(o *bootOptions) ([]byte, error) {
 	engine, err := os.ReadFile(o.engine)
 	if err != nil {
@@ -106,30 +104,9 @@ func makeInitramfs(o *bootOptions) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept := filepath.Join(o.cacheDir, "initramfs", fmt.Sprintf("%x", treeDigest(t, o.time)))
-	if data, err := os.ReadFile(kept); err == nil {
-		return data, nil
-	}
 	var out bytes.Buffer
-	if err := initramfs.Write(&out, &initramfs.Options{Tree: t, Time: o.time}); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), writeAside(kept, out.Bytes())
-}
-
-// treeDigest covers paths, metadata and contents of a small tree, and the
-// format version of what is made of it.
-func treeDigest(t *tree.Tree, time int64) []byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "initramfs 1 %d\n", time)
-	for p, n := range t.All() {
-		fmt.Fprintf(h, "%q %d %o %d %d %q %d %d\n", p, n.Type, n.Mode, n.UID, n.GID, n.Target, n.Major, n.Minor)
-		if n.Blob != nil {
-			sum := n.Blob.SHA256()
-			h.Write(sum[:])
-		}
-	}
-	return h.Sum(nil)
+	err = initramfs.Write(&out, &initramfs.Options{Tree: t, Time: o.time})
+	return out.Bytes(), err
 }
 
 // bootModules finds the wanted kernel modules and what they need in /usr.

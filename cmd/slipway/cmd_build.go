@@ -194,7 +194,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		usr: finished.Usr, kernel: finished.Kernel, release: finished.KernelVersion,
 		config: config, engine: engine,
 		stub:   tools.Path("usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
-		signer: signer, time: locked.Date.Unix(), cacheDir: w.cache, osRelease: finished.OSRelease,
+		signer: signer, time: locked.Date.Unix(), osRelease: finished.OSRelease,
 	})
 	if err != nil {
 		return "", err

@@ -40,13 +40,12 @@ func cacheCommand() *cli.Command {
 // cacheParts says what each directory of the cache is for.
 func cacheParts() map[string]string {
 	return map[string]string{
-		"store":     "packages and indexes, by SHA-256",
-		"index":     "what was read from package indexes",
-		"unpacked":  "packages, decompressed",
-		"tools":     "foreign programs, ready to run",
-		"steps":     "results of finish steps",
-		"initramfs": "compressed initramfs",
-		"programs":  "compiled on-host programs",
+		"store":    "packages and indexes, by SHA-256",
+		"index":    "what was read from package indexes",
+		"unpacked": "packages, decompressed",
+		"tools":    "foreign programs, ready to run",
+		"steps":    "results of finish steps",
+		"programs": "compiled on-host programs",
 	}
 }
 
