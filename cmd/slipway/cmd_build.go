@@ -174,6 +174,9 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err != nil {
 		return "", err
 	}
+	if err := reportProblems(finished.Problems, o.strict, rep); err != nil {
+		return "", err
+	}
 	if err := addHostPrograms(ctx, w, finished.Usr, locked.Date.Unix()); err != nil {
 		return "", err
 	}
@@ -343,6 +346,18 @@ func checkScripts(config *overlays.Config, packages []*unpack.Package, strict bo
 	}
 	for _, c := range changes {
 		rep.Warn("%s", c)
+	}
+	return nil
+}
+
+// reportProblems says what the programs of the finished /usr lack.
+func reportProblems(problems []string, strict bool, rep *report.Report) error {
+	if len(problems) > 0 && strict {
+		return hint.Add(fmt.Errorf("finish: %s", strings.Join(problems, "; ")),
+			"mend the overlays, or build without --strict")
+	}
+	for _, p := range problems {
+		rep.Warn("%s", p)
 	}
 	return nil
 }
