@@ -230,3 +230,10 @@ func BenchmarkRead(b *testing.B) {
 		require.NoError(b, err)
 	}
 }
+
+// The YAML package panics on this text.
+func TestReadSurvivesTagWithoutValue(t *testing.T) {
+	_, err := lock.Read(strings.NewReader("packages: ! "), "x.lock")
+	assert.ErrorContains(t, err, "x.lock")
+	assert.ErrorContains(t, err, "not understood as YAML")
+}

@@ -62,7 +62,7 @@ func Read(r io.Reader, name string) (*Lock, error) {
 		return nil, fmt.Errorf("lock %s: larger than %d bytes", name, maxLock)
 	}
 	f := &lockFile{}
-	err = yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(f)
+	err = decode(data, f)
 	if errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("lock %s: is empty", name)
 	}
@@ -77,6 +77,17 @@ func Read(r io.Reader, name string) (*Lock, error) {
 		return nil, fmt.Errorf("lock %s: %w", name, &problems{err})
 	}
 	return l, nil
+}
+
+// decode turns the panics into which the YAML package falls over a few kinds
+// of nonsense (a tag without a value) into errors.
+func decode(data []byte, f *lockFile) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("not understood as YAML: %v", reason)
+		}
+	}()
+	return yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(f)
 }
 
 // problems shows the first of joined errors and the number of the others, as a
