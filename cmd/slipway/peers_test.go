@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,23 +11,29 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"slipway/build/archive"
 	"slipway/build/lock"
 	"slipway/build/store"
 )
 
 // BenchmarkPeers builds the alpha image with everything downloaded and nothing
 // unpacked, and beside it a tree of the same packages with mmdebstrap and a
-// squashfs of its /usr, from the same files. It reports the ratios of wall
-// time and processor time; run it as root on Debian with mmdebstrap,
-// squashfs-tools and dpkg-dev installed:
+// squashfs of its /usr. The peer finds the same files downloaded as well, but
+// for apt, dpkg and what else only it needs. It reports the ratios of wall time
+// and processor time; run it as root on Debian with mmdebstrap and
+// squashfs-tools installed:
 //
 //	go test -run - -bench Peers -benchtime 1x -timeout 30m ./cmd/slipway
 func BenchmarkPeers(b *testing.B) {
-	for _, program := range []string{"mmdebstrap", "mksquashfs", "dpkg-scanpackages"} {
+	for _, program := range []string{"mmdebstrap", "mksquashfs"} {
 		if _, err := exec.LookPath(program); err != nil {
-			b.Skipf("%v: install mmdebstrap, squashfs-tools and dpkg-dev", err)
+			b.Skipf("%v: install mmdebstrap and squashfs-tools", err)
 		}
 	}
+	mirrors, err := archive.FindMirrors(&archive.MirrorOptions{
+		Env: os.Getenv("SLIPWAY_MIRROR"), Host: os.DirFS("/"),
+	})
+	require.NoError(b, err)
 	root, err := filepath.Abs("../..")
 	require.NoError(b, err)
 	base := b.TempDir()
@@ -58,10 +63,13 @@ func BenchmarkPeers(b *testing.B) {
 			"--lock", locked, "--out", filepath.Join(base, "out")))
 
 		tree := filepath.Join(base, "tree")
-		theirs = theirs.plus(cost(b, base, nil, "mmdebstrap", "--variant=custom", "--mode=root",
+		theirs = theirs.plus(cost(b, base, nil, "mmdebstrap", "--variant=apt", "--mode=root",
 			"--include="+strings.Join(names, ","), "--dpkgopt=path-exclude=/usr/share/man/*",
-			"--dpkgopt=path-exclude=/usr/share/doc/*", "trixie", tree,
-			"deb [trusted=yes] copy:"+filepath.Join(base, "pool")+" ./"))
+			"--dpkgopt=path-exclude=/usr/share/doc/*",
+			"--setup-hook=mkdir -p \"$1/var/cache/apt/archives\"; cp "+filepath.Join(base, "pool")+
+				"/*.deb \"$1/var/cache/apt/archives/\"",
+			"trixie", tree, "deb "+mirrors[archive.Debian]+" trixie main",
+			"deb "+mirrors[archive.Security]+" trixie-security main"))
 		theirs = theirs.plus(cost(b, base, nil, "mksquashfs", filepath.Join(tree, "usr"),
 			filepath.Join(base, "usr.squashfs"), "-comp", "zstd", "-noappend", "-quiet", "-no-progress"))
 		require.NoError(b, os.RemoveAll(tree))
@@ -97,7 +105,7 @@ func cost(b *testing.B, dir string, env []string, args ...string) usage {
 	return usage{time.Since(start), state.UserTime() + state.SystemTime(), peak(state)}
 }
 
-// poolOf lays the packages of a lock out as a repository that apt reads.
+// poolOf gives the packages of a lock the names that apt gives its downloads.
 func poolOf(b *testing.B, locked, dir, pool string) []string {
 	b.Helper()
 	f, err := os.Open(locked)
@@ -113,13 +121,8 @@ func poolOf(b *testing.B, locked, dir, pool string) []string {
 		names = append(names, p.Name)
 		data, err := os.ReadFile(s.Path(p.SHA256))
 		require.NoError(b, err)
-		require.NoError(b, os.WriteFile(filepath.Join(pool, fmt.Sprintf("%s.deb", p.Name)), data, 0o644))
+		name := fmt.Sprintf("%s_%s_%s.deb", p.Name, strings.ReplaceAll(p.Version, ":", "%3a"), p.Architecture)
+		require.NoError(b, os.WriteFile(filepath.Join(pool, name), data, 0o644))
 	}
-	cmd := exec.Command("dpkg-scanpackages", ".")
-	cmd.Dir = pool
-	var index, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &index, &stderr
-	require.NoError(b, cmd.Run(), stderr.String())
-	require.NoError(b, os.WriteFile(filepath.Join(pool, "Packages"), index.Bytes(), 0o644))
 	return names
 }
