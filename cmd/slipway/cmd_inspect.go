@@ -180,7 +180,7 @@ type partitionDoc struct {
 	Size       int64  `json:"size"`  // sectors
 	Type       string `json:"type"`
 	UUID       string `json:"uuid"`
-	Attributes string `json:"attributes"`
+	Attributes string `json:"attributes,omitempty"`
 }
 
 type slotDoc struct {
@@ -198,7 +198,7 @@ func describe(file string, image *inspect.Image) *imageDoc {
 		doc.Damage = damage(image.Table)
 		for _, p := range image.Table.Partitions {
 			doc.Partitions = append(doc.Partitions, partitionDoc{
-				p.Number, p.Label, p.Start, p.Size, typeName(p), p.UUID.String(), p.Attributes.String(),
+				p.Number, p.Label, p.Start, p.Size, typeName(p), p.UUID.String(), attributes(p),
 			})
 		}
 	}
@@ -240,6 +240,17 @@ func damage(t *partitions.Table) []string {
 	add("backup header", t.Backup.HeaderErr)
 	add("backup entries", t.Backup.EntriesErr)
 	return list
+}
+
+// attributes shows what means something for the type of partition.
+func attributes(p partitions.Partition) string {
+	switch {
+	case p.Type.String() == partitions.TypeUSR:
+		return p.Attributes.String()
+	case p.Attributes.LegacyBoot():
+		return "legacy boot"
+	}
+	return ""
 }
 
 func typeName(p partitions.Partition) string {

@@ -56,7 +56,7 @@ type SlotInfo struct {
 type Signature struct {
 	KeyID     string `json:"key_id"`
 	Algorithm string `json:"algorithm"`
-	Verdict   string `json:"verdict"` // good, bad, unknown key
+	Verdict   string `json:"verdict"` // good, bad, unknown key, not checked
 }
 
 // ErrUnknown says that a file is none of the kinds.
@@ -123,6 +123,9 @@ func readSlot(data *io.SectionReader, keys []footer.Key) SlotInfo {
 }
 
 func verdict(data *io.SectionReader, id string, keys []footer.Key) string {
+	if len(keys) == 0 {
+		return "not checked"
+	}
 	for _, k := range keys {
 		if k.ID != id {
 			continue
