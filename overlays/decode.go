@@ -1,6 +1,7 @@
 package overlays
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,11 @@ func decode(text []byte, shown string, value any) (err error) {
 			err = fmt.Errorf("%s: not understood as YAML: %v", shown, reason)
 		}
 	}()
-	err = yaml.UnmarshalWithOptions(text, value, yaml.Strict())
+	documents := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	err = documents.Decode(value)
+	if err == nil && !errors.Is(documents.Decode(new(any)), io.EOF) {
+		return fmt.Errorf("%s: more than one YAML document", shown)
+	}
 	if err == nil || errors.Is(err, io.EOF) {
 		return nil
 	}

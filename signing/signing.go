@@ -16,6 +16,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -74,7 +75,9 @@ func PublicPEM(s Signer) ([]byte, error) {
 
 func readKeyFile(path string) ([]byte, error) {
 	st, err := os.Stat(path)
-	if err != nil {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, path.Err
+	} else if err != nil {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() || st.Size() > maxKeyFile {
@@ -99,6 +102,9 @@ func parseSigner(text []byte, pass func() ([]byte, error)) (Signer, error) {
 	}
 	if !strings.Contains(block.Type, "ENCRYPTED") {
 		ask = nil
+	}
+	if block.Headers["DEK-Info"] != "" {
+		return nil, errors.New("encrypted in the way of PEM headers, which is weak; openssl pkcs8 -topk8 converts it")
 	}
 	private, err := cryptoutils.UnmarshalPEMToPrivateKey(pem.EncodeToMemory(block), ask)
 	if err != nil {
