@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -81,7 +82,7 @@ func Build(ctx context.Context, root, pkg, cacheDir string) (string, error) {
 	h := sha256.Sum256(fmt.Appendf(nil, "%s %s %x", pkg, toolchain, sum))
 	dir := filepath.Join(cacheDir, "programs")
 	out := filepath.Join(dir, filepath.Base(pkg)+"-"+hex.EncodeToString(h[:12]))
-	if _, err := os.Stat(out); err == nil {
+	if intact(out) {
 		return out, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -103,5 +104,47 @@ func Build(ctx context.Context, root, pkg, cacheDir string) (string, error) {
 		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
 		return "", fmt.Errorf("compile %s: %w: %s", pkg, err, lines[len(lines)-1])
 	}
-	return out, os.Rename(filepath.Join(aside, "program"), out)
+	return out, keep(filepath.Join(aside, "program"), out)
+}
+
+// sumSuffix ends the name of the file that holds the SHA-256 of a program.
+const sumSuffix = ".sha256"
+
+// intact says whether a kept program is there with the bytes it was kept with.
+func intact(name string) bool {
+	want, err := os.ReadFile(name + sumSuffix)
+	if err != nil {
+		return false
+	}
+	got, err := digest(name)
+	return err == nil && bytes.Equal(want, got)
+}
+
+// keep gives a compiled program its name, after its digest.
+func keep(program, name string) error {
+	sum, err := digest(program)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(program+sumSuffix, sum, 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(program+sumSuffix, name+sumSuffix); err != nil {
+		return err
+	}
+	return os.Rename(program, name)
+}
+
+// digest is the SHA-256 of a file in hex.
+func digest(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, err
+	}
+	return hex.AppendEncode(nil, h.Sum(nil)), nil
 }
