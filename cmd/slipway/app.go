@@ -168,7 +168,17 @@ func takesValue(flags []cli.Flag, name string) bool {
 	return false
 }
 
+// maxProblems is how many of several joined errors are shown: the first ones
+// say what to mend, and a screen full of the same hides them.
+const maxProblems = 5
+
 // oneLine keeps an error on one line, whatever a library put into it.
-func oneLine(s string) string { return strings.Join(strings.FieldsFunc(s, isLineBreak), "; ") }
+func oneLine(s string) string {
+	problems := strings.FieldsFunc(s, isLineBreak)
+	if more := len(problems) - maxProblems; more > 0 {
+		problems = append(problems[:maxProblems], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(problems, "; ")
+}
 
 func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }

@@ -150,7 +150,8 @@ func bootModules(usr *tree.Tree, release string, wanted []string) ([]initramfs.M
 	return modules, nil
 }
 
-// writeAside writes a file so that it is whole or not there.
+// writeAside writes a file so that it is whole or not there, even after a
+// power cut.
 func writeAside(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
@@ -162,6 +163,9 @@ func writeAside(name string, data []byte) error {
 	defer os.Remove(f.Name())
 	if _, err = f.Write(data); err == nil {
 		err = f.Chmod(0o644) // a temporary file is the user's alone
+	}
+	if err == nil {
+		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/google/uuid"
@@ -10,6 +11,7 @@ import (
 	"slipway/build/disk"
 	"slipway/build/fat"
 	"slipway/build/tree"
+	"slipway/cmd/internal/hint"
 	"slipway/partitions"
 )
 
@@ -90,6 +92,11 @@ func (o *diskOptions) writeFAT(label string, t *tree.Tree) (*os.File, int64, err
 		Time:   o.time,
 	})
 	if err != nil {
+		err = fmt.Errorf("partition %q: %w", label, err)
+		if label == disk.LabelESP {
+			err = hint.Add(fmt.Errorf("%w; kernel and initramfs are %s", err, megabytes(o.uki.Size())),
+				"list fewer kernel modules under `kernel: modules:` in the overlays")
+		}
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, size, nil

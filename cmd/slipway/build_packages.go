@@ -171,9 +171,13 @@ func (s *packageSource) fetch(ctx context.Context, l *lock.Lock) error {
 	var missing []archive.Download
 	var bytes int64
 	for _, d := range l.Downloads() {
-		if !s.store.Has(d.SHA256) {
+		switch st, err := os.Stat(s.store.Path(d.SHA256)); {
+		case err != nil || !s.store.Has(d.SHA256):
 			missing = append(missing, d)
 			bytes += d.Size
+		case st.Size() != d.Size:
+			return hint.Add(fmt.Errorf("lock: %s: size %d, but the file of this digest has %d bytes",
+				d.Name, d.Size, st.Size()), "slipway lock writes a new lock")
 		}
 	}
 	if len(missing) == 0 {
@@ -237,6 +241,10 @@ func lockScripts(l *lock.Lock, packages []*unpack.Package) error {
 			scripts[name] = sum
 		}
 		entry := &l.Packages[i]
+		if entry.Version != p.Version {
+			problems = append(problems, fmt.Errorf("lock: package %q: version %q, but its file holds %q",
+				entry.Name, entry.Version, p.Version))
+		}
 		if len(entry.Scripts) > 0 && !maps.Equal(entry.Scripts, scripts) {
 			problems = append(problems, fmt.Errorf("lock: package %q: maintainer scripts differ from the package's",
 				entry.Name))
@@ -245,7 +253,7 @@ func lockScripts(l *lock.Lock, packages []*unpack.Package) error {
 			entry.Scripts = scripts
 		}
 	}
-	return errors.Join(problems...)
+	return hint.Add(errors.Join(problems...), "slipway lock writes a new lock")
 }
 
 // lockText is a lock as it stands in files.

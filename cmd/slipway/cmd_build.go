@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -51,11 +52,17 @@ func buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "key", Usage: "sign with the private key `REF`, a PEM file"},
 			&cli.BoolFlag{Name: "strict", Usage: "treat a new or changed maintainer script as an error"},
 			&cli.BoolFlag{Name: "force", Usage: "build even if nothing changed"},
-			&cli.IntFlag{Name: "jobs", Value: runtime.NumCPU(), Usage: "use `N` processors"},
+			&cli.IntFlag{Name: "jobs", Value: runtime.NumCPU(), Usage: "use at most `N` processors"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			if n := c.Int("jobs"); n < 1 {
+				return hint.Add(hint.Usagef("build: --jobs %d: less than one", n), "--jobs %d", runtime.NumCPU())
+			}
+			if err := checkVersion(c.String("version")); err != nil {
 				return err
 			}
 			rep := newReport(c)
@@ -63,7 +70,7 @@ func buildCommand() *cli.Command {
 				channel: c.String("channel"), overlays: c.StringSlice("overlay"),
 				lock: c.String("lock"), version: c.String("version"), out: c.String("out"),
 				mirror: c.String("mirror"), expired: c.Bool("allow-expired"), key: c.String("key"),
-				strict: c.Bool("strict"), force: c.Bool("force"), jobs: max(1, c.Int("jobs")), now: time.Now(),
+				strict: c.Bool("strict"), force: c.Bool("force"), jobs: min(c.Int("jobs"), runtime.NumCPU()), now: time.Now(),
 			}, rep)
 			rep.Close()
 			if err != nil {
@@ -133,10 +140,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err != nil {
 		return "", err
 	}
-	version, err := chooseVersion(o.version, locked)
-	if err != nil {
-		return "", err
-	}
+	version := chooseVersion(o.version, locked)
 	inputs, err := digestInputs(w.root, config, locked, signer, o.channel, version)
 	if err != nil {
 		return "", err
@@ -260,25 +264,50 @@ func loadConfig(root, channel string, dirs []string) (*overlays.Config, error) {
 		return nil, err
 	}
 	for _, dir := range dirs {
-		l, err := overlays.Load(os.DirFS(dir), filepath.Base(filepath.Clean(dir)))
+		l, err := loadOverlay(dir)
 		if err != nil {
-			return nil, hint.Add(err, "an overlay is a directory with an overlay.yaml; see overlays/base")
+			return nil, err
+		}
+		for _, other := range layers {
+			if other.Name == l.Name {
+				return nil, hint.Add(fmt.Errorf("overlay %q: the image has a layer %q already", dir, l.Name),
+					"give the directory another name")
+			}
 		}
 		layers = append(layers, l)
 	}
 	return overlays.Merge(c, layers...)
 }
 
+// loadOverlay reads a layer of the user's. It is called by the name of its
+// directory.
+func loadOverlay(dir string) (*overlays.Layer, error) {
+	path, err := filepath.Abs(dir) // "." has a name too
+	if err != nil {
+		return nil, err
+	}
+	const file = "overlay.yaml"
+	if _, err := os.Stat(filepath.Join(path, file)); err != nil {
+		if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pathError.Err
+		}
+		return nil, hint.Add(fmt.Errorf("overlay %q: %s: %w", dir, file, err),
+			"an overlay is a directory with an overlay.yaml; see overlays/base")
+	}
+	return overlays.Load(os.DirFS(path), filepath.Base(path))
+}
+
 // loadSigner opens the key a user names, or the development key.
 func loadSigner(w *workspace, ref string, rep *report.Report) (signing.Signer, error) {
 	if ref != "" {
-		return signing.LoadSigner(ref, func() ([]byte, error) {
+		s, err := signing.LoadSigner(ref, func() ([]byte, error) {
 			pass, ok := os.LookupEnv("SLIPWAY_KEY_PASSWORD")
 			if !ok {
-				return nil, hint.Add(fmt.Errorf("key %s: is encrypted", ref), "export SLIPWAY_KEY_PASSWORD")
+				return nil, hint.Add(errors.New("is encrypted"), "export SLIPWAY_KEY_PASSWORD")
 			}
 			return []byte(pass), nil
 		})
+		return s, hint.Add(err, "openssl genpkey -algorithm ed25519 -out KEY.pem makes a key that --key takes")
 	}
 	s, created, err := signing.DevelopmentKey(w.keys)
 	if err != nil {
@@ -290,18 +319,26 @@ func loadSigner(w *workspace, ref string, rep *report.Report) (signing.Signer, e
 	return s, nil
 }
 
-// chooseVersion takes the user's version or the one of the lock's date.
-func chooseVersion(asked string, l *lock.Lock) (string, error) {
+// checkVersion refuses what is not MAJOR.MINOR.PATCH; "" is the version of the
+// lock's date.
+func checkVersion(asked string) error {
 	if asked == "" {
-		return lock.Version(l.Date, 0, 0), nil
+		return nil
 	}
 	var major, minor, patch uint32
 	n, err := fmt.Sscanf(asked, "%d.%d.%d", &major, &minor, &patch)
 	if err != nil || n != 3 || fmt.Sprintf("%d.%d.%d", major, minor, patch) != asked {
-		return "", hint.Add(hint.Usagef("--version %q: not MAJOR.MINOR.PATCH", asked), "--version %s",
-			lock.Version(l.Date, 0, 1))
+		return hint.Add(hint.Usagef("build: --version %q: not MAJOR.MINOR.PATCH", asked), "--version 4900.0.1")
 	}
-	return asked, nil
+	return nil
+}
+
+// chooseVersion takes the user's version or the one of the lock's date.
+func chooseVersion(asked string, l *lock.Lock) string {
+	if asked == "" {
+		return lock.Version(l.Date, 0, 0)
+	}
+	return asked
 }
 
 // digestInputs covers everything a release is made of.

@@ -11,12 +11,20 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"slipway/cmd/internal/hint"
 )
 
 func cacheCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "cache",
 		Usage: "show or shrink what is kept between builds",
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return hint.Add(hint.Usagef("cache %q: unknown", c.Args().First()), "slipway cache info, or prune")
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
 		Subcommands: []*cli.Command{
 			{
 				Name:   "info",
@@ -97,6 +105,9 @@ func cachePrune(c *cli.Context) error {
 	dir, err := cacheDir()
 	if err != nil {
 		return err
+	}
+	if c.Int("days") < 0 {
+		return hint.Add(hint.Usagef("cache prune: --days %d: negative", c.Int("days")), "--days 0 deletes everything")
 	}
 	limit := time.Now().AddDate(0, 0, -c.Int("days"))
 	var freed int64

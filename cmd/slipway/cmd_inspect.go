@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -81,11 +82,19 @@ func runInspect(c *cli.Context) error {
 // openImage opens a file, or the disk image of a release directory.
 func openImage(name string) (*os.File, int64, error) {
 	st, err := os.Stat(name)
-	if err != nil {
-		return nil, 0, err
+	if err == nil && st.IsDir() {
+		dir := name
+		name = filepath.Join(dir, release.Disk)
+		if st, err = os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s: no release: there is no %s", dir, release.Disk)
+		}
 	}
-	if st.IsDir() {
-		name = filepath.Join(name, release.Disk)
+	if err != nil {
+		return nil, 0, hint.Add(err, "slipway build makes a release and prints its directory")
+	}
+	// Opening a pipe would wait for its writer.
+	if mode := st.Mode(); !mode.IsRegular() && (mode&fs.ModeDevice == 0 || mode&fs.ModeCharDevice != 0) {
+		return nil, 0, fmt.Errorf("%s: neither a file nor a block device", name)
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -284,7 +293,11 @@ func (d *imageDoc) print(out io.Writer) error {
 }
 
 func (s *slotDoc) print(out io.Writer) {
-	fmt.Fprintf(out, "slot %s: %s", s.Label, s.State)
+	if s.Label != "" {
+		fmt.Fprintf(out, "slot %s: %s", s.Label, s.State)
+	} else {
+		fmt.Fprintf(out, "slot: %s", s.State)
+	}
 	if s.Reason != "" {
 		fmt.Fprintf(out, ": %s", s.Reason)
 	}

@@ -67,6 +67,9 @@ var ErrUnknown = errors.New("neither a disk image nor a slot image")
 func Open(r io.ReaderAt, size int64, keys []footer.Key) (*Image, error) {
 	if isEROFS(r) {
 		s := readSlot(io.NewSectionReader(r, 0, size), keys)
+		if s.Empty {
+			s.Empty, s.Err = false, errors.New("a file system, but no footer at the end: cut short, or no slot")
+		}
 		return &Image{Kind: Slot, Size: size, Slots: []SlotInfo{s}}, nil
 	}
 	table, err := readTable(r, size)

@@ -1,0 +1,88 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Wrong use is noticed before anything is fetched or made.
+func TestWrongUseIsCheap(t *testing.T) {
+	p := newProject(t) // nothing is published: an attempt to resolve fails
+	p.write("twice/base/overlay.yaml", "description: a namesake\n")
+	p.write("empty/README", "no overlay\n")
+	p.write("file", "no directory\n")
+	p.write("two/overlay.yaml", "packages: []\n---\npackages: [tool]\n")
+	p.write("old.pem", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"+
+		"DEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n")
+	for _, c := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"build --jobs 0", 2, `build: --jobs 0: less than one`},
+		{"build --jobs -3", 2, `build: --jobs -3: less than one`},
+		{"build --version 1.2.3.4", 2, `build: --version "1.2.3.4": not MAJOR.MINOR.PATCH`},
+		{"build --version ../../x", 2, `build: --version "../../x": not MAJOR.MINOR.PATCH`},
+		{"cache emtpy", 2, `cache "emtpy": unknown`},
+		{"cache prune --days -1", 2, `cache prune: --days -1: negative`},
+		{"build --overlay twice/base", 1, `overlay "twice/base": the image has a layer "base" already`},
+		{"build --overlay empty", 1, `overlay "empty": overlay.yaml: no such file or directory`},
+		{"build --overlay file", 1, `overlay "file": overlay.yaml: not a directory`},
+		{"build --overlay two", 1, `two/overlay.yaml: more than one YAML document`},
+		{"build --key none.pem", 1, `key "none.pem": no such file or directory`},
+		{"build --key old.pem", 1, `key "old.pem": encrypted in the way of PEM headers`},
+		{"inspect empty", 1, `empty: no release: there is no slipway.img`},
+		{"inspect /dev/null", 1, `/dev/null: neither a file nor a block device`},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			status, stdout, stderr := run(t, strings.Fields(c.args)...)
+			assert.Equal(t, c.status, status)
+			assert.Empty(t, stdout)
+			first, rest, _ := strings.Cut(stderr, "\n")
+			assert.True(t, strings.HasPrefix(first, "slipway: "+c.want), stderr)
+			assert.LessOrEqual(t, strings.Count(rest, "\n"), 1, stderr)
+		})
+	}
+	assert.NoDirExists(t, "out")
+}
+
+// Opening a pipe waits for a writer that may never come.
+func TestInspectDoesNotWaitForAPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o644))
+	status, _, stderr := run(t, "inspect", pipe)
+	assert.Equal(t, 1, status)
+	assert.Equal(t, "slipway: "+pipe+": neither a file nor a block device\n", stderr)
+}
+
+// Many errors of one kind do not flood the line.
+func TestManyProblemsAreCounted(t *testing.T) {
+	p := newProject(t)
+	files := "files:\n"
+	for _, c := range "abcdefghij" {
+		files += "  usr/lib/x/" + string(c) + ": {content: a}\n"
+	}
+	p.overlay("packages: [tool]\n" + files)
+	p.write("more/overlay.yaml", "files:\n  usr/lib/x: {content: b, replace: true}\n")
+	status, _, stderr := run(t, "build", "--overlay", "more")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "; and 5 more\n")
+	assert.NoDirExists(t, filepath.Join(p.root, "out"))
+}
+
+// A lock file is for everybody to read.
+func TestLockFileIsReadable(t *testing.T) {
+	p := newProject(t)
+	p.publish(tool(), library())
+	status, _, stderr := run(t, "lock")
+	require.Equal(t, 0, status, stderr)
+	st, err := os.Stat("packages.lock")
+	require.NoError(t, err)
+	assert.EqualValues(t, 0o644, st.Mode().Perm())
+}
