@@ -113,12 +113,12 @@ func (b *bench) release(t testing.TB, channel string) *release {
 // build runs "slipway build", which does nothing if nothing changed, and
 // returns the release directory. It is not the user's own: that one may be
 // signed with another key.
-func (b *bench) build(t testing.TB, channel string) string {
+func (b *bench) build(t testing.TB, channel string, args ...string) string {
 	var stdout, stderr bytes.Buffer
 	out, err := filepath.Abs("../out/qemu-tests")
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), "go", "run", "./cmd/slipway", "build",
-		"--channel", channel, "--out", out)
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./cmd/slipway", "build",
+		"--channel", channel, "--out", out}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "..", &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("slipway build --channel %s: %v\n%s", channel, err, stderr.String())

@@ -132,26 +132,21 @@ func (d *slotDisk) flipFile(t *testing.T, label, path string) {
 	d.flip(t, label, at+100)
 }
 
-// damage is a way for a slot to be bad, with what the console says in order.
+// damage is a way for a slot to be bad, with what the console says of it.
 type damage struct {
 	name string
 	do   func(t *testing.T, d *slotDisk, foot *footer.Footer)
-	want []string
+	want string
 }
 
-// badProgram is found only when systemd is started: the kernel must stop, and
-// the next boot must look at every block before it starts anything.
+// badProgram is a bad block in what the slot starts. A disk's first boot looks
+// at every block and finds it; a later one may find it when the kernel reads
+// it, stop, and look at every block the next time.
 func badProgram() damage {
 	return damage{
 		"program", func(t *testing.T, d *slotDisk, _ *footer.Footer) {
 			d.flipFile(t, "USR-A", "lib/systemd/systemd")
-		},
-		[]string{
-			`device-mapper: verity: .*data block \d+ is corrupted`,
-			`Kernel panic - not syncing: dm-verity device`,
-			`slipway: ROOT was not left clean: verifying every block`,
-			`slipway: USR-A: verity: data block \d+ is corrupt`,
-		},
+		}, `slipway: USR-A: verity: data block \d+ is corrupt`,
 	}
 }
 
@@ -159,24 +154,21 @@ func damages() []damage {
 	return []damage{
 		{
 			"file-system", func(t *testing.T, d *slotDisk, _ *footer.Footer) { d.flip(t, "USR-A", 1024) },
-			[]string{
-				`device-mapper: verity: .*data block 0 is corrupted`,
-				`slipway: USR-A: mount its erofs: input/output error`,
-			},
+			`slipway: USR-A: (verity: data block 0 is corrupt|mount its erofs: input/output error)`,
 		},
 		{
 			"hash-tree", func(t *testing.T, d *slotDisk, foot *footer.Footer) {
 				d.flip(t, "USR-A", foot.HashOffset+foot.HashSize-4096)
-			}, []string{`slipway: USR-A: verity: `},
+			}, `slipway: USR-A: verity: tree level \d+, block \d+ is corrupt`,
 		},
 		{
 			"footer", func(t *testing.T, d *slotDisk, _ *footer.Footer) {
 				d.flip(t, "USR-A", -footer.Size+100)
-			}, []string{`slipway: USR-A: slot footer: bad signature by `},
+			}, `slipway: USR-A: slot footer: bad signature by `,
 		},
 		{
 			"unknown-key", func(t *testing.T, d *slotDisk, _ *footer.Footer) { d.sign(t, "USR-A") },
-			[]string{`slipway: USR-A: slot footer: not signed by a known key: signed by [0-9a-f]{16}; accepted: [0-9a-f]{16}`},
+			`slipway: USR-A: slot footer: not signed by a known key: signed by [0-9a-f]{16}; accepted: [0-9a-f]{16}`,
 		},
 		badProgram(),
 	}
@@ -191,9 +183,8 @@ func TestDamagedSlot(t *testing.T) {
 				d := newSlotDisk(t, r, false)
 				test.do(t, d, footerOf(t, r))
 				m := newMachine(t, b, r, &vm.Config{Disk: d.Name()})
-				for _, want := range append(test.want, `slipway: no slot can be started`) {
-					t.Log(strings.TrimSpace(m.expect(t, want+`.*\n`)[0]))
-				}
+				t.Log(strings.TrimSpace(m.expect(t, test.want+`.*\n`)[0]))
+				m.expect(t, `slipway: no slot can be started`)
 				assert.NotContains(t, m.Console().Text(), "systemd[1]")
 			})
 		}
@@ -208,9 +199,7 @@ func TestOtherSlot(t *testing.T) {
 		d := newSlotDisk(t, r, true)
 		test.do(t, d, footerOf(t, r))
 		m := newMachine(t, b, r, &vm.Config{Disk: d.Name(), Memory: 2048})
-		for _, want := range test.want {
-			t.Log(strings.TrimSpace(m.expect(t, want+`.*\n`)[0]))
-		}
+		t.Log(strings.TrimSpace(m.expect(t, test.want+`.*\n`)[0]))
 		m.booted(t)
 		report := m.bootReport(t)
 		assert.Equal(t, "USR-B", report.Slot)
