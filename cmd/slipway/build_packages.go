@@ -3,13 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"slipway/build/archive"
@@ -202,24 +203,35 @@ func (s *packageSource) unpack(ctx context.Context, l *lock.Lock) ([]*unpack.Pac
 	step := s.rep.Step("unpack")
 	defer step.Fail()
 	requests := make([]unpack.Request, len(l.Packages))
-	var opened atomic.Int64
+	var mu sync.Mutex
+	var opened []store.Sum
 	for i, p := range l.Packages {
 		requests[i] = unpack.Request{
 			Name: p.Name, SHA256: p.SHA256, Size: p.Size,
 			Open: func() (io.ReadCloser, error) {
-				opened.Add(1)
+				mu.Lock()
+				opened = append(opened, p.SHA256)
+				mu.Unlock()
 				return s.store.OpenFile(p.SHA256)
 			},
 		}
 	}
 	var done int64
-	packages, err := s.unpacked.All(ctx, requests, &unpack.AllOptions{
+	options := &unpack.AllOptions{
 		Workers: s.workers,
 		Done: func(string) {
 			done++
-			step.Progress(done, int64(len(requests)))
+			step.Count(done, int64(len(requests)))
 		},
-	})
+	}
+	packages, err := s.unpacked.All(ctx, requests, options)
+	if err != nil && ctx.Err() == nil && s.dropDamaged(opened) {
+		if err := s.fetch(ctx, l); err != nil {
+			return nil, err
+		}
+		done = 0
+		packages, err = s.unpacked.All(ctx, requests, options)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +240,28 @@ func (s *packageSource) unpack(ctx context.Context, l *lock.Lock) ([]*unpack.Pac
 	}
 	step.Done("%d packages", len(packages))
 	return packages, nil
+}
+
+// dropDamaged removes those files from the store that are not what their
+// digest says, and tells whether there were any. A file had the right bytes
+// when it got its name: only a failing disk makes it differ.
+func (s *packageSource) dropDamaged(sums []store.Sum) bool {
+	dropped := false
+	for _, sum := range sums {
+		f, err := s.store.OpenFile(sum)
+		if err != nil {
+			continue
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		f.Close()
+		if err == nil && store.Sum(h.Sum(nil)) == sum {
+			continue
+		}
+		s.rep.Warn("%s: damaged since it was fetched; fetching it again", s.store.Path(sum))
+		dropped = s.store.Remove(sum) == nil || dropped
+	}
+	return dropped
 }
 
 // lockScripts writes the digests of maintainer scripts into a fresh lock. A

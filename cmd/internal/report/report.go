@@ -136,6 +136,15 @@ func (r *Report) LoggedStep(name string) *Step {
 // Progress says how many of total bytes are done. It may be called often and
 // from several goroutines.
 func (s *Step) Progress(done, total int64) {
+	s.progress(done, total, decor.CountersKibiByte("% .1f / % .1f"))
+}
+
+// Count is Progress for things that are counted, not measured.
+func (s *Step) Count(done, total int64) {
+	s.progress(done, total, decor.CountersNoUnit("%d / %d"))
+}
+
+func (s *Step) progress(done, total int64, counters decor.Decorator) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.r.mode {
@@ -143,7 +152,7 @@ func (s *Step) Progress(done, total int64) {
 		if s.bar == nil {
 			s.bar = s.r.bars.AddBar(total, mpb.BarRemoveOnComplete(),
 				mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-10s", s.name))),
-				mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f")))
+				mpb.AppendDecorators(counters))
 		}
 		s.bar.SetTotal(total, false)
 		s.bar.SetCurrent(done)
