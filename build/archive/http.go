@@ -96,6 +96,9 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("%s: %s", shown(e.url), e.status) }
 
+// Hint is what the user can do.
+func (e *statusError) Hint() string { return "--mirror URL names another mirror" }
+
 // lasting says whether asking again is pointless.
 func lasting(err error) bool {
 	var redirect *redirectError

@@ -93,6 +93,7 @@ func TestSuite(t *testing.T) {
 				return true
 			},
 			wantErr: `suite "trixie": MIRROR/debian/dists/trixie/InRelease: 502 Bad Gateway`,
+			hint:    "--mirror URL names another mirror",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
