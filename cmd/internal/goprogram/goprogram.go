@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +18,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"slipway/cmd/internal/hint"
 )
 
 // Sources is the digest of everything of the module in root that can reach a
@@ -100,7 +103,12 @@ func Build(ctx context.Context, root, pkg, cacheDir string) (string, error) {
 		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+toolchain)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	if err := cmd.Run(); err != nil {
+	switch err := cmd.Run(); {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case errors.Is(err, exec.ErrNotFound):
+		return "", hint.Add(fmt.Errorf("compile %s: no go in $PATH", pkg), "slipway doctor says which Go is needed")
+	case err != nil:
 		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
 		return "", fmt.Errorf("compile %s: %w: %s", pkg, err, lines[len(lines)-1])
 	}
