@@ -13,6 +13,7 @@ import (
 	"slipway/build/initramfs"
 	"slipway/build/tree"
 	"slipway/build/uki"
+	"slipway/cmd/internal/hint"
 	"slipway/overlays"
 	"slipway/signing"
 )
@@ -54,7 +55,7 @@ func writeBoot(name string, o *bootOptions) (*boot, error) {
 	}
 	stub, err := os.ReadFile(o.stub)
 	if err != nil {
-		return nil, fmt.Errorf("EFI stub: %w", err)
+		return nil, hint.Add(fmt.Errorf("EFI stub: %w", err), "slipway cache prune --days 0 empties the cache")
 	}
 	var file bytes.Buffer
 	err = uki.Write(&file, &uki.Options{

@@ -1,6 +1,8 @@
 package main_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +52,55 @@ func TestWrongUseIsCheap(t *testing.T) {
 		})
 	}
 	assert.NoDirExists(t, "out")
+}
+
+// A mirror that is not there or refuses says so, with what to type.
+func TestMirrorThatFails(t *testing.T) {
+	newProject(t)
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no", http.StatusForbidden)
+	}))
+	t.Cleanup(refusing.Close)
+	status, _, stderr := run(t, "lock", "--mirror", refusing.URL+"/debian")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "/InRelease: 403 Forbidden\nhint: --mirror URL names another mirror\n")
+	assert.NoFileExists(t, "packages.lock")
+}
+
+// A disk that forgets must not poison the cache: what differs from its digest
+// is fetched again.
+func TestDamagedStoreIsMended(t *testing.T) {
+	p := newProject(t)
+	p.publish(tool(), library())
+	status, _, stderr := run(t, "lock")
+	require.Equal(t, 0, status, stderr)
+	cache := os.Getenv("SLIPWAY_CACHE")
+	files, err := filepath.Glob(filepath.Join(cache, "store", "??", "*"))
+	require.NoError(t, err)
+	damaged := 0
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if strings.HasPrefix(string(data), "!<arch>") {
+			data[len(data)/2] ^= 0xff
+			require.NoError(t, os.Remove(name))
+			require.NoError(t, os.WriteFile(name, data, 0o444))
+			damaged++
+		}
+	}
+	require.Equal(t, 2, damaged)
+	require.NoError(t, os.RemoveAll(filepath.Join(cache, "unpacked")))
+	status, _, stderr = run(t, "lock", "--file", "again.lock")
+	require.Equal(t, 0, status, stderr)
+	assert.Contains(t, stderr, "damaged since it was fetched; fetching it again")
+	assert.Equal(t, string(p.file("packages.lock")), string(p.file("again.lock")))
+}
+
+func (p *project) file(name string) []byte {
+	p.t.Helper()
+	data, err := os.ReadFile(filepath.Join(p.root, name))
+	require.NoError(p.t, err)
+	return data
 }
 
 // Opening a pipe waits for a writer that may never come.
