@@ -39,7 +39,7 @@ type Report struct {
 func New(w io.Writer, mode Mode, clock func() time.Time) *Report {
 	r := &Report{w: w, mode: mode, clock: clock}
 	if mode == Terminal {
-		r.bars = mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(100*time.Millisecond))
+		r.bars = mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(100*time.Millisecond), mpb.WithAutoRefresh())
 		r.w = r.bars
 	}
 	return r
