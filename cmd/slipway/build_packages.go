@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -248,14 +247,7 @@ func (s *packageSource) unpack(ctx context.Context, l *lock.Lock) ([]*unpack.Pac
 func (s *packageSource) dropDamaged(sums []store.Sum) bool {
 	dropped := false
 	for _, sum := range sums {
-		f, err := s.store.OpenFile(sum)
-		if err != nil {
-			continue
-		}
-		h := sha256.New()
-		_, err = io.Copy(h, f)
-		f.Close()
-		if err == nil && store.Sum(h.Sum(nil)) == sum {
+		if hasSum(s.store.Path(sum), sum) {
 			continue
 		}
 		s.rep.Warn("%s: damaged since it was fetched; fetching it again", s.store.Path(sum))

@@ -21,7 +21,7 @@ func cacheCommand() *cli.Command {
 		Usage: "show or shrink what is kept between builds",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return hint.Add(hint.Usagef("cache %q: unknown", c.Args().First()), "slipway cache info, or prune")
+				return hint.Add(hint.Usagef("cache %q: unknown", c.Args().First()), "slipway cache info, verify or prune")
 			}
 			return cli.ShowSubcommandHelp(c)
 		},
@@ -31,6 +31,12 @@ func cacheCommand() *cli.Command {
 				Usage:  "show where the cache is and what it holds",
 				Flags:  []cli.Flag{jsonFlag()},
 				Action: cacheInfo,
+			},
+			{
+				Name:   "verify",
+				Usage:  "compare kept packages with their digests, delete what a failing disk changed",
+				Flags:  []cli.Flag{jsonFlag()},
+				Action: cacheVerify,
 			},
 			{
 				Name:  "prune",

@@ -75,6 +75,41 @@ func TestDamagedStoreIsMended(t *testing.T) {
 	status, _, stderr := run(t, "lock")
 	require.Equal(t, 0, status, stderr)
 	cache := os.Getenv("SLIPWAY_CACHE")
+	damageStore(t, cache)
+	entries, err := filepath.Glob(filepath.Join(cache, "unpacked", "*", "data"))
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	data, err := os.ReadFile(entries[0])
+	require.NoError(t, err)
+	data[0] ^= 0xff
+	require.NoError(t, os.WriteFile(entries[0], data, 0o644))
+	status, stdout, stderr := run(t, "cache", "verify")
+	require.Equal(t, 0, status, stderr)
+	assert.Contains(t, stdout, filepath.Join("unpacked", filepath.Base(filepath.Dir(entries[0])))+": damaged, deleted\n")
+	assert.Contains(t, stdout, ": 3 damaged\n")
+	status, _, stderr = run(t, "lock", "--file", "verified.lock")
+	require.Equal(t, 0, status, stderr)
+	assert.Equal(t, string(p.file("packages.lock")), string(p.file("verified.lock")))
+}
+
+// The same without anybody asking for it, as far as a build notices.
+func TestDamagedPackageIsFetchedAgain(t *testing.T) {
+	p := newProject(t)
+	p.publish(tool(), library())
+	status, _, stderr := run(t, "lock")
+	require.Equal(t, 0, status, stderr)
+	cache := os.Getenv("SLIPWAY_CACHE")
+	damageStore(t, cache)
+	require.NoError(t, os.RemoveAll(filepath.Join(cache, "unpacked")))
+	status, _, stderr = run(t, "lock", "--file", "again.lock")
+	require.Equal(t, 0, status, stderr)
+	assert.Contains(t, stderr, "damaged since it was fetched; fetching it again")
+	assert.Equal(t, string(p.file("packages.lock")), string(p.file("again.lock")))
+}
+
+// damageStore flips a byte in both packages.
+func damageStore(t *testing.T, cache string) {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(cache, "store", "??", "*"))
 	require.NoError(t, err)
 	damaged := 0
@@ -89,11 +124,6 @@ func TestDamagedStoreIsMended(t *testing.T) {
 		}
 	}
 	require.Equal(t, 2, damaged)
-	require.NoError(t, os.RemoveAll(filepath.Join(cache, "unpacked")))
-	status, _, stderr = run(t, "lock", "--file", "again.lock")
-	require.Equal(t, 0, status, stderr)
-	assert.Contains(t, stderr, "damaged since it was fetched; fetching it again")
-	assert.Equal(t, string(p.file("packages.lock")), string(p.file("again.lock")))
 }
 
 func (p *project) file(name string) []byte {
