@@ -3,10 +3,13 @@ package erofs_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -417,3 +420,23 @@ func TestWriteErrors(t *testing.T) {
 type fullDisk struct{}
 
 func (fullDisk) WriteAt([]byte, int64) (int, error) { return 0, fmt.Errorf("disk is full") }
+
+// rotten is content that changed since its digest was taken.
+type rotten struct{ tree.Blob }
+
+func (rotten) SHA256() [32]byte { return sha256.Sum256([]byte("what it was")) }
+
+func TestWriteRefusesRottenContent(t *testing.T) {
+	for _, size := range []int{10, 5000, 3 << 20} {
+		tr := tree.New()
+		blob := rotten{tree.Bytes(make([]byte, size))}
+		require.NoError(t, tr.Set("lib/x", &tree.Node{Type: tree.File, Mode: 0o644, Blob: blob}))
+		f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+		require.NoError(t, err)
+		_, err = erofs.Write(t.Context(), f, tr, &erofs.Options{})
+		assert.ErrorContains(t, err, "file /lib/x: content has sha256 ")
+		var damaged *tree.DigestError
+		assert.ErrorAs(t, err, &damaged)
+		require.NoError(t, f.Close())
+	}
+}

@@ -2,6 +2,7 @@ package erofs
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -157,11 +158,13 @@ func copyExtent(w io.WriterAt, e extent, buf []byte) (err error) {
 	}
 	defer r.Close()
 	at, left := int64(e.block)*BlockSize, e.inode.size
+	sum := sha256.New()
 	for left > 0 {
 		n := min(left, int64(len(buf)))
 		if got, err := io.ReadFull(r, buf[:n]); err != nil {
 			return shortError(e.inode, e.inode.size-left+int64(got), err)
 		}
+		sum.Write(buf[:n])
 		padded := roundUp(n, BlockSize)
 		clear(buf[n:padded])
 		if _, err := w.WriteAt(buf[:padded], at); err != nil {
@@ -169,7 +172,10 @@ func copyExtent(w io.WriterAt, e extent, buf []byte) (err error) {
 		}
 		at, left = at+padded, left-n
 	}
-	return expectEnd(e.inode, r)
+	if err := expectEnd(e.inode, r); err != nil {
+		return err
+	}
+	return expectSum(e.inode, [32]byte(sum.Sum(nil)))
 }
 
 // readBlob fills b with a file's content.
@@ -182,7 +188,19 @@ func readBlob(i *inode, b []byte) error {
 	if n, err := io.ReadFull(r, b); err != nil {
 		return shortError(i, int64(n), err)
 	}
-	return expectEnd(i, r)
+	if err := expectEnd(i, r); err != nil {
+		return err
+	}
+	return expectSum(i, sha256.Sum256(b))
+}
+
+// expectSum compares what was read: a flipped bit in a cache must not become
+// part of an image that is then signed.
+func expectSum(i *inode, got [32]byte) error {
+	if want := i.node.Blob.SHA256(); got != want {
+		return fmt.Errorf("file /%s: %w", i.path, &tree.DigestError{Want: want, Got: got})
+	}
+	return nil
 }
 
 func shortError(i *inode, got int64, err error) error {

@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"os"
 )
@@ -27,7 +28,8 @@ type readerNopCloser struct{ *bytes.Reader }
 
 func (readerNopCloser) Close() error { return nil }
 
-// ReadAll returns a blob's whole content.
+// ReadAll returns a blob's whole content and checks it against the digest; the
+// error is then a *DigestError.
 func ReadAll(b Blob) ([]byte, error) {
 	r, err := b.Open()
 	if err != nil {
@@ -35,8 +37,22 @@ func ReadAll(b Blob) ([]byte, error) {
 	}
 	defer r.Close()
 	data := make([]byte, b.Size())
-	_, err = io.ReadFull(r, data)
-	return data, err
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, err
+	}
+	if want, got := b.SHA256(), sha256.Sum256(data); got != want {
+		return nil, &DigestError{Want: want, Got: got}
+	}
+	return data, nil
+}
+
+// DigestError says that a content is not what its digest says: it was damaged
+// where it is kept.
+type DigestError struct{ Want, Got [32]byte }
+
+// Error names both digests.
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("content has sha256 %x, should have %x", e.Got, e.Want)
 }
 
 // Stored is a Blob whose bytes are a whole file on the host. The caller vouches

@@ -3,6 +3,8 @@ package tree_test
 import (
 	"crypto/sha256"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -76,4 +78,15 @@ func TestPiecesReadAsOne(t *testing.T) {
 	_, err = tree.ReadAll(cut)
 	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	assert.Zero(t, cut.SHA256())
+}
+
+func TestReadAllChecksTheDigest(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "content")
+	require.NoError(t, os.WriteFile(name, []byte("rotten"), 0o644))
+	_, err := tree.ReadAll(tree.Stored(name, 6, sha256.Sum256([]byte("fresh!"))))
+	var damaged *tree.DigestError
+	assert.ErrorAs(t, err, &damaged)
+	data, err := tree.ReadAll(tree.Stored(name, 6, sha256.Sum256([]byte("rotten"))))
+	require.NoError(t, err)
+	assert.Equal(t, "rotten", string(data))
 }

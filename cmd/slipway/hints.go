@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"slipway/build/store"
+	"slipway/build/tree"
 	"slipway/cmd/internal/hint"
 	"slipway/cmd/internal/release"
 )
@@ -20,6 +21,8 @@ func withHint(err error) error {
 		return hint.Add(err, "slipway cache prune, or put --out, $SLIPWAY_CACHE and $TMPDIR on a larger disk")
 	case !isDir(os.TempDir()):
 		return hint.Add(err, "export TMPDIR=DIR: there is no directory %s", os.TempDir())
+	case isDamage(err):
+		return hint.Add(err, "slipway cache verify finds and deletes what is damaged")
 	case isMismatch(err):
 		return hint.Add(err, "try --mirror URL of another mirror; for an old lock file: slipway lock")
 	case isNetwork(err):
@@ -48,5 +51,11 @@ func isDir(name string) bool {
 // isMismatch says that something fetched is not what its digest promised.
 func isMismatch(err error) bool {
 	_, ok := errors.AsType[*store.MismatchError](err)
+	return ok
+}
+
+// isDamage tells content that rotted in the cache.
+func isDamage(err error) bool {
+	_, ok := errors.AsType[*tree.DigestError](err)
 	return ok
 }
