@@ -67,19 +67,33 @@ func (r *release) path(name string) string { return filepath.Join(r.dir, name) }
 
 // eachChannel runs the test for every channel asked for, in parallel.
 func eachChannel(t *testing.T, test func(t *testing.T, b *bench, r *release)) {
+	onChannels(t, channels(t), test)
+}
+
+// oneChannel runs the test for one of the channels asked for: it is about
+// parts that no channel has otherwise.
+func oneChannel(t *testing.T, test func(t *testing.T, b *bench, r *release)) {
+	onChannels(t, channels(t)[:1], test)
+}
+
+// channels are those asked for on the command line.
+func channels(t *testing.T) []string {
+	if *releaseFlag != "" {
+		r, err := readRelease(*releaseFlag)
+		require.NoError(t, err)
+		return []string{r.Channel}
+	}
+	if *channelFlag == "all" {
+		return []string{"alpha", "beta", "stable"}
+	}
+	return []string{*channelFlag}
+}
+
+func onChannels(t *testing.T, channels []string, test func(t *testing.T, b *bench, r *release)) {
 	if testing.Short() {
 		t.Skip("boots machines; -short leaves that out")
 	}
 	t.Parallel()
-	channels := []string{*channelFlag}
-	if *channelFlag == "all" {
-		channels = []string{"alpha", "beta", "stable"}
-	}
-	if *releaseFlag != "" {
-		r, err := readRelease(*releaseFlag)
-		require.NoError(t, err)
-		channels = []string{r.Channel}
-	}
 	for _, channel := range channels {
 		t.Run(channel, func(t *testing.T) {
 			t.Parallel()

@@ -211,7 +211,7 @@ func TestOtherSlot(t *testing.T) {
 // TestNoKernel boots a BIOS machine without a file system on its ESP: GRUB must
 // say so and try again, not wait at a prompt.
 func TestNoKernel(t *testing.T) {
-	eachChannel(t, func(t *testing.T, b *bench, r *release) {
+	oneChannel(t, func(t *testing.T, b *bench, r *release) {
 		d := newSlotDisk(t, r, false)
 		offset, _ := d.slot(t, "EFI-SYSTEM")
 		_, err := d.WriteAt(make([]byte, 4096), offset)

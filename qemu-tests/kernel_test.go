@@ -17,7 +17,7 @@ import (
 // kernel is not the one that the firmware starts: its own must run. The trial
 // is not confirmed, so a power cut brings the proven version back.
 func TestOtherKernel(t *testing.T) {
-	eachChannel(t, func(t *testing.T, b *bench, r *release) {
+	oneChannel(t, func(t *testing.T, b *bench, r *release) {
 		next := b.next(t, r)
 		d := newSlotDisk(t, r, false)
 		d.install(t, "USR-B", next)
