@@ -148,12 +148,7 @@ func wanted(config *overlays.Config) []resolver.Want {
 // readLock reads a lock that somebody wrote. It is strict: what the overlays
 // name has to be in it.
 func readLock(name string, config *overlays.Config) (*lock.Lock, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, hint.Add(err, "slipway lock writes a lock file")
-	}
-	defer f.Close()
-	l, err := lock.Read(f, name)
+	l, err := readLockFile(name)
 	if err != nil {
 		return nil, err
 	}

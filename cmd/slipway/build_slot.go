@@ -14,15 +14,13 @@ import (
 	"slipway/build/erofs"
 	"slipway/build/tree"
 	"slipway/build/verity"
+	"slipway/cmd/internal/inspect"
 	"slipway/signing"
 	"slipway/signing/footer"
 )
 
 // ukiPath is where a slot keeps its own kernel, below /usr.
 const ukiPath = "lib/slipway/boot.efi"
-
-// lockPath is where a slot keeps the lock it was built from, below /usr.
-const lockPath = "share/slipway/packages.lock"
 
 // namespace is the root of every UUID that is derived instead of random.
 var namespace = uuid.MustParse("0b9d1c55-62c8-4dc0-a4b2-0d5c1f0a7a11")
@@ -49,7 +47,7 @@ func writeSlot(ctx context.Context, name string, o *slotOptions) (_ *footer.Foot
 		return nil, err
 	}
 	kept = &tree.Node{Type: tree.File, Mode: 0o644, MTime: o.time, Blob: tree.Bytes(o.lockText), Origin: "slipway"}
-	if err := o.usr.Set(lockPath, kept); err != nil {
+	if err := o.usr.Set(inspect.LockPath, kept); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)

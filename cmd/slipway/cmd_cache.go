@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"slipway/build/store"
 	"slipway/cmd/internal/hint"
 )
 
@@ -116,25 +117,20 @@ func cachePrune(c *cli.Context) error {
 		return hint.Add(hint.Usagef("cache prune: --days %d: negative", c.Int("days")), "--days 0 deletes everything")
 	}
 	limit := time.Now().AddDate(0, 0, -c.Int("days"))
-	var freed int64
+	kept := func(last time.Time) bool { return last.After(limit) && c.Int("days") > 0 }
+	freed, err := pruneStore(filepath.Join(dir, "store"), kept)
+	if err != nil {
+		return err
+	}
 	for name := range cacheParts() {
-		entries, err := cacheEntries(dir, name)
+		if name == "store" {
+			continue
+		}
+		bytes, err := pruneEntries(filepath.Join(dir, name), kept)
 		if err != nil {
 			return err
 		}
-		for _, entry := range entries {
-			bytes, last, err := usage(entry)
-			if err != nil {
-				return err
-			}
-			if last.After(limit) && c.Int("days") > 0 {
-				continue
-			}
-			if err := os.RemoveAll(entry); err != nil {
-				return err
-			}
-			freed += bytes
-		}
+		freed += bytes
 	}
 	if c.Bool("json") {
 		return printJSON(c.App.Writer, map[string]any{"directory": dir, "freed": freed})
@@ -143,14 +139,40 @@ func cachePrune(c *cli.Context) error {
 	return nil
 }
 
-// cacheEntries lists what is deleted as a whole: files two levels deep in the
-// store, directories or files one level deep elsewhere.
-func cacheEntries(dir, part string) ([]string, error) {
-	pattern := filepath.Join(dir, part, "*")
-	if part == "store" {
-		pattern = filepath.Join(dir, part, "*", "*")
+// pruneStore deletes files of the store, but no download that goes on.
+func pruneStore(dir string, kept func(last time.Time) bool) (freed int64, err error) {
+	files, err := store.Open(dir)
+	if err != nil {
+		return 0, err
 	}
-	return filepath.Glob(pattern)
+	gone, err := files.Prune(func(sum store.Sum) bool {
+		_, last, err := usage(files.Path(sum))
+		return err == nil && kept(last)
+	})
+	return gone.Bytes + gone.PartialBytes, err
+}
+
+// pruneEntries deletes files and directories of a part, each as a whole.
+func pruneEntries(dir string, kept func(last time.Time) bool) (freed int64, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		return 0, err
+	}
+	for _, e := range entries {
+		entry := filepath.Join(dir, e.Name())
+		bytes, last, err := usage(entry)
+		if err != nil {
+			return freed, err
+		}
+		if kept(last) {
+			continue
+		}
+		if err := os.RemoveAll(entry); err != nil {
+			return freed, err
+		}
+		freed += bytes
+	}
+	return freed, nil
 }
 
 // usage gives the size on disk of an entry and when it was last read or

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -30,24 +31,27 @@ func cacheVerify(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, unpacked.Close()) }()
 	damaged := []string{}
-	for _, part := range []string{"store", "unpacked"} {
-		entries, err := cacheEntries(dir, part)
+	for _, part := range []struct {
+		name, entries string
+		sound         func(entry string, sum store.Sum) bool
+	}{
+		{"store", "store/??/*", hasSum},
+		{"unpacked", "unpacked/*", func(_ string, sum store.Sum) bool { return unpacked.Verify(sum) == nil }},
+	} {
+		entries, err := fs.Glob(os.DirFS(dir), part.entries)
 		if err != nil {
 			return err
 		}
-		for _, entry := range entries {
+		for _, name := range entries {
 			if err := c.Context.Err(); err != nil {
 				return err
 			}
+			entry := filepath.Join(dir, name)
 			sum, err := store.ParseSum(filepath.Base(entry))
-			if err != nil || filepath.Base(filepath.Dir(entry)) == "partial" {
-				continue // being written
+			if err != nil || part.sound(entry, sum) {
+				continue // err: being written
 			}
-			ok := part == "store" && hasSum(entry, sum) || part == "unpacked" && unpacked.Verify(sum) == nil
-			if ok {
-				continue
-			}
-			damaged = append(damaged, filepath.Join(part, filepath.Base(entry)))
+			damaged = append(damaged, filepath.Join(part.name, filepath.Base(entry)))
 			if err := os.RemoveAll(entry); err != nil {
 				return err
 			}

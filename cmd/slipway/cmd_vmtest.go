@@ -24,6 +24,7 @@ func testCommand() *cli.Command {
 			&cli.StringFlag{Name: "channel", Value: "alpha", Usage: "`CHANNEL` to test: alpha, beta, stable or all"},
 			&cli.StringFlag{Name: "run", Usage: "only the cases whose name matches `NAME`"},
 			&cli.StringFlag{Name: "accel", Value: "auto", Usage: "`ACCEL` of QEMU: auto, tcg or kvm"},
+			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 0, 0); err != nil {
@@ -37,6 +38,9 @@ func testCommand() *cli.Command {
 				return err
 			}
 			args := []string{"test", "-v", "-count=1", "-timeout=60m", "./qemu-tests"}
+			if c.Bool("json") {
+				args = slices.Insert(args, 1, "-json")
+			}
 			if name := c.String("run"); name != "" {
 				args = append(args, "-run", name)
 			}

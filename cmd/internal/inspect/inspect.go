@@ -26,8 +26,8 @@ const (
 	Slot Kind = "slot image"
 )
 
-// lockPath is where a slot keeps the lock it was built from, below /usr.
-const lockPath = "share/slipway/packages.lock"
+// LockPath is where a slot keeps the lock it was built from, below /usr.
+const LockPath = "share/slipway/packages.lock"
 
 // Image is an opened disk or slot image.
 type Image struct {
@@ -186,14 +186,14 @@ func (s *SlotInfo) Packages() (*lock.Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := usr.Lookup(lockPath)
+	n := usr.Lookup(LockPath)
 	if n == nil || n.Blob == nil {
-		return nil, fmt.Errorf("slot: no /usr/%s", lockPath)
+		return nil, fmt.Errorf("slot: no /usr/%s", LockPath)
 	}
 	r, err := n.Blob.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	return lock.Read(r, "/usr/"+lockPath)
+	return lock.Read(r, "/usr/"+LockPath)
 }
