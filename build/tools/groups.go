@@ -38,14 +38,15 @@ func Groups() []Group {
 			Name: "judge",
 			Packages: []string{
 				"apt", "cgpt", "cryptsetup-bin", "debian-archive-keyring", "dosfstools", "dpkg",
-				"e2fsprogs", "erofs-utils", "fdisk", "gdisk", "mtools",
-				"openssl", "osslsigncode", "sbsigntool", "tar", "xz-utils", "zstd",
+				"e2fsprogs", "erofs-utils", "fdisk", "gdisk", "mtools", "opensc",
+				"openssl", "osslsigncode", "sbsigntool", "softhsm2", "tar", "xdelta3", "xz-utils", "zstd",
 			},
 			Programs: []string{
 				"apt-get", "apt-cache", "cgpt", "debugfs", "dpkg", "dpkg-deb", "dump.erofs", "dumpe2fs",
 				"e2fsck", "fsck.erofs", "fsck.fat", "fsck.vfat", "gdisk", "mcopy", "mdir", "mke2fs",
-				"mkfs.erofs", "mkfs.vfat", "mtype", "openssl", "osslsigncode", "resize2fs", "sbsign",
-				"sbverify", "sfdisk", "sgdisk", "tar", "tune2fs", "veritysetup", "xz", "zstd",
+				"mkfs.erofs", "mkfs.vfat", "mtype", "openssl", "osslsigncode", "pkcs11-tool", "resize2fs",
+				"sbsign", "sbverify", "sfdisk", "sgdisk", "softhsm2-util", "tar", "tune2fs",
+				"veritysetup", "xdelta3", "xz", "zstd",
 			},
 		},
 	}
