@@ -2,9 +2,9 @@ package disk
 
 import "slipway/build/tree"
 
-// efiBootPath is what UEFI firmware starts on a disk without a boot entry
+// BootPath is what UEFI firmware starts on a disk without a boot entry
 // (UEFI specification 2.10, 3.5.1.1), and what GRUB loads.
-const efiBootPath = "EFI/BOOT/BOOTX64.EFI"
+const BootPath = "EFI/BOOT/BOOTX64.EFI"
 
 // ESP is the tree of the EFI system partition: the UKI, the only file both
 // kinds of firmware start from, so that one rename changes what is started.
@@ -12,7 +12,7 @@ const efiBootPath = "EFI/BOOT/BOOTX64.EFI"
 func ESP(uki tree.Blob, mtime int64) (*tree.Tree, error) {
 	t := tree.New()
 	t.Lookup(".").MTime = mtime
-	err := t.Set(efiBootPath, &tree.Node{
+	err := t.Set(BootPath, &tree.Node{
 		Type: tree.File, Mode: 0o644, MTime: mtime, Blob: uki, Origin: "UKI",
 	})
 	return t, err

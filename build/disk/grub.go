@@ -57,7 +57,7 @@ func grubModules() []string {
 // conditions, and a command that does not work does not keep the next from
 // being tried. GRUB leaves it only for the kernel or for another attempt.
 func grubConfig() string {
-	efi := "/" + efiBootPath
+	efi := "/" + BootPath
 	return fmt.Sprintf(`serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial console
