@@ -101,7 +101,7 @@ func (d *slotDisk) sign(t *testing.T, label string) string {
 	require.NoError(t, err)
 	stranger, _, err := signing.DevelopmentKey(t.TempDir())
 	require.NoError(t, err)
-	require.NoError(t, footer.Write(io.NewOffsetWriter(d, offset), size, foot, stranger))
+	require.NoError(t, footer.Write(t.Context(), io.NewOffsetWriter(d, offset), size, foot, stranger))
 	return stranger.KeyID()
 }
 

@@ -10,9 +10,8 @@ package signing
 
 import (
 	"bytes"
+	"context"
 	"crypto"
-	"crypto/sha256"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,26 +21,57 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 
-	"slipway/signing/footer"
+	"slipway/signing/key"
 )
 
 // maxKeyFile bounds what is read of a key file, in bytes.
 const maxKeyFile = 64 << 10
 
-// Signer signs with one private key. It is safe for concurrent use.
+// Signer signs with one private key. It is safe for concurrent use. New makes
+// one out of a function.
 type Signer interface {
-	// KeyID names the public key: footer.KeyID of it.
+	// KeyID names the public key, see key.ID.
 	KeyID() string
-	// Algorithm is one of the constants of package footer.
+	// Algorithm is one of the constants of package signing/key.
 	Algorithm() string
-	// Sign returns the signature of the whole message; the same message
-	// gives the same signature.
-	Sign(message []byte) ([]byte, error)
 	// Public is the key to verify with.
 	Public() crypto.PublicKey
-	// Development says that the key was made by DevelopmentKey: what it signs
-	// is not for release.
+	// Development says that the key is a development key: what it signs is not
+	// for release.
 	Development() bool
+	// SignatureSize is the largest size of a signature, in bytes.
+	SignatureSize() int
+	// SignDigest signs a SHA-256 as package signing/key says. It has verified
+	// what it returns. An error that wraps ErrPending says that the signature
+	// is to be made elsewhere.
+	SignDigest(ctx context.Context, digest [32]byte) ([]byte, error)
+}
+
+// New makes a signer of a public key and a function that signs digests by the
+// private one, wherever that lies.
+func New(public key.Key, development bool, sign func(ctx context.Context, digest [32]byte) ([]byte, error)) Signer {
+	return &signer{public, development, sign}
+}
+
+type signer struct {
+	key.Key
+	development bool
+	sign        func(context.Context, [32]byte) ([]byte, error)
+}
+
+func (s *signer) KeyID() string     { return s.ID }
+func (s *signer) Algorithm() string { return s.Key.Algorithm }
+func (s *signer) Development() bool { return s.development }
+
+func (s *signer) SignDigest(ctx context.Context, digest [32]byte) ([]byte, error) {
+	signature, err := s.sign(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if !s.VerifyDigest(digest, signature) {
+		return nil, fmt.Errorf("signature of %d bytes is not by this key over this digest", len(signature))
+	}
+	return signature, nil
 }
 
 // LoadSigner opens the private key that ref names: the path of a PEM file with
@@ -64,13 +94,10 @@ func LoadSigner(ref string, pass func() ([]byte, error)) (Signer, error) {
 }
 
 // PublicPEM is the public key of a signer as a "PUBLIC KEY" PEM block, what
-// footer.ParseKey reads.
+// key.Parse reads.
 func PublicPEM(s Signer) ([]byte, error) {
-	der, err := x509.MarshalPKIXPublicKey(s.Public())
-	if err != nil {
-		return nil, fmt.Errorf("public key %s: %w", s.KeyID(), err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+	k, err := key.New(s.Public())
+	return k.PEM(), err
 }
 
 func readKeyFile(path string) ([]byte, error) {
@@ -113,41 +140,23 @@ func parseSigner(text []byte, pass func() ([]byte, error)) (Signer, error) {
 	return newKeySigner(private, bytes.Contains(text, []byte(developmentMark)))
 }
 
-// keySigner signs with a private key in memory.
-type keySigner struct {
-	private     crypto.Signer
-	id          string
-	algorithm   string
-	development bool
-}
-
-func newKeySigner(private crypto.PrivateKey, development bool) (*keySigner, error) {
+// newKeySigner signs with a private key in memory.
+func newKeySigner(private crypto.PrivateKey, development bool) (Signer, error) {
 	s, ok := private.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("private key of kind %T cannot sign", private)
 	}
-	algorithm, err := footer.AlgorithmOf(s.Public())
+	public, err := key.New(s.Public())
 	if err != nil {
 		return nil, err
 	}
-	id, err := footer.KeyID(s.Public())
-	if err != nil {
-		return nil, err
+	hash := crypto.SHA256
+	if public.Algorithm == key.Ed25519 {
+		hash = 0 // the digest is the message
 	}
-	return &keySigner{private: s, id: id, algorithm: algorithm, development: development}, nil
-}
-
-func (k *keySigner) KeyID() string            { return k.id }
-func (k *keySigner) Algorithm() string        { return k.algorithm }
-func (k *keySigner) Public() crypto.PublicKey { return k.private.Public() }
-func (k *keySigner) Development() bool        { return k.development }
-
-func (k *keySigner) Sign(message []byte) ([]byte, error) {
-	if k.algorithm == footer.Ed25519 {
-		return k.private.Sign(nil, message, crypto.Hash(0))
-	}
-	// Without a source of randomness ECDSA takes its nonce from the key and
-	// the digest (RFC 6979), and RSA PKCS#1 v1.5 needs none.
-	digest := sha256.Sum256(message)
-	return k.private.Sign(nil, digest[:], crypto.SHA256)
+	return New(public, development, func(_ context.Context, digest [32]byte) ([]byte, error) {
+		// Without a source of randomness ECDSA takes its nonce from the key and
+		// the digest (RFC 6979), and RSA PKCS#1 v1.5 needs none.
+		return s.Sign(nil, digest[:], hash)
+	}), nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"slipway/signing"
 	"slipway/signing/footer"
+	"slipway/signing/key"
 )
 
 // write puts text into a file of the test and returns its path.
@@ -62,16 +63,16 @@ func TestLoadedSignersSignFooters(t *testing.T) {
 		name, algorithm string
 		text            []byte
 	}{
-		{"ed25519", footer.Ed25519, pkcs8(t, ed25519.NewKeyFromSeed(make([]byte, 32)))},
-		{"p256", footer.ECDSASHA256, pkcs8(t, p256)},
-		{"p384 sec1", footer.ECDSASHA256, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1})},
-		{"rsa", footer.RSASHA256, pkcs8(t, rsaKey)},
+		{"ed25519", key.Ed25519, pkcs8(t, ed25519.NewKeyFromSeed(make([]byte, 32)))},
+		{"p256", key.ECDSASHA256, pkcs8(t, p256)},
+		{"p384 sec1", key.ECDSASHA256, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1})},
+		{"rsa", key.RSASHA256, pkcs8(t, rsaKey)},
 		{
-			"rsa pkcs1", footer.RSASHA256,
+			"rsa pkcs1", key.RSASHA256,
 			pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)}),
 		},
 		{
-			"encrypted p256", footer.ECDSASHA256,
+			"encrypted p256", key.ECDSASHA256,
 			pem.EncodeToMemory(&pem.Block{Type: string(cryptoutils.EncryptedSigstorePrivateKeyPEMType), Bytes: sealed}),
 		},
 	}
@@ -82,19 +83,19 @@ func TestLoadedSignersSignFooters(t *testing.T) {
 			assert.Equal(t, c.algorithm, s.Algorithm())
 			assert.False(t, s.Development())
 
-			block, err := footer.Encode(1<<20, sample(), s)
+			block, err := footer.Encode(t.Context(), 1<<20, sample(), s)
 			require.NoError(t, err)
-			again, err := footer.Encode(1<<20, sample(), s)
+			again, err := footer.Encode(t.Context(), 1<<20, sample(), s)
 			require.NoError(t, err)
 			assert.Equal(t, block, again, "signatures are deterministic")
 
 			text, err := signing.PublicPEM(s)
 			require.NoError(t, err)
-			key, err := footer.ParseKey(text)
+			public, err := key.Parse(text)
 			require.NoError(t, err)
-			assert.Equal(t, s.KeyID(), key.ID)
+			assert.Equal(t, s.KeyID(), public.ID)
 			slot := strings.NewReader(strings.Repeat("\x00", 1<<20-footer.Size) + string(block))
-			_, err = footer.Read(slot, 1<<20, []footer.Key{key})
+			_, err = footer.Read(slot, 1<<20, []key.Key{public})
 			assert.NoError(t, err)
 		})
 	}

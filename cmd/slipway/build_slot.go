@@ -86,7 +86,7 @@ func writeSlot(ctx context.Context, name string, o *slotOptions) (_ *footer.Foot
 		UKI:      footer.UKI{Path: ukiPath, SHA256: hex.EncodeToString(sum[:]), Size: o.boot.uki.Size()},
 		BootID:   o.boot.id,
 	}
-	return foot, footer.Write(f, o.size, foot, o.signer)
+	return foot, footer.Write(ctx, f, o.size, foot, o.signer)
 }
 
 // slotFullError says that /usr does not fit its partition and what takes the

@@ -17,6 +17,7 @@ import (
 	"slipway/cmd/internal/release"
 	"slipway/partitions"
 	"slipway/signing/footer"
+	"slipway/signing/key"
 )
 
 const inspectHelp = `Shows what is in a disk image, a slot image or a release directory, without
@@ -45,17 +46,17 @@ func runInspect(c *cli.Context) error {
 	if err := arguments(c, 1, 2); err != nil {
 		return err
 	}
-	var keys []footer.Key
+	var keys []key.Key
 	for _, name := range c.StringSlice("pub") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		key, err := footer.ParseKey(text)
+		k, err := key.Parse(text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		keys = append(keys, key)
+		keys = append(keys, k)
 	}
 	f, size, err := openImage(c.Args().First())
 	if err != nil {

@@ -1,6 +1,7 @@
 package footer
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 )
@@ -11,7 +12,7 @@ func Assemble(body []byte, s Signer) []byte {
 	copy(block, Magic)
 	binary.LittleEndian.PutUint32(block[8:], Version)
 	binary.LittleEndian.PutUint32(block[12:], uint32(len(body)))
-	signature, err := s.Sign(signedMessage(block[:headerSize], body))
+	signature, err := s.SignDigest(context.Background(), digest(block[:headerSize], body))
 	if err != nil {
 		panic("internal error: " + err.Error())
 	}

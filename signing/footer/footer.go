@@ -17,16 +17,16 @@
 //	     -     -  signatures, a JSON array: [Signature]
 //	     -     -  zeros up to 16384
 //
-// A signature is made over the text "slipway slot footer v1\n", the first 16
-// header bytes (magic, version, length of the body) and the body. The length of
-// the signatures is not covered, so that a signature can be added for a second
+// A signature is made, as package signing/key says, over the SHA-256 of the text
+// "slipway slot footer v1\n", the first 16 header bytes (magic, version, length
+// of the body) and the body. The length of the signatures is not covered, so that a signature can be added for a second
 // key, or be made elsewhere, without the others becoming invalid.
 //
 // A field of the body that a reader does not know is passed over: an older boot
 // engine must be able to start a newer slot. A change that an old reader must
 // not overlook takes a new version number in the header.
 //
-// The package uses the standard library only: the boot engine links it. It
+// The package uses the standard library and signing/key only: the boot engine links it. It
 // does not hold private keys and does not read the slot in front of the footer.
 package footer
 
@@ -49,7 +49,7 @@ const (
 
 	headerSize = 24
 	signedSize = 16 // of the header, what signatures cover
-	context    = "slipway slot footer v1\n"
+	prefix     = "slipway slot footer v1\n"
 )
 
 // Footer says what a slot holds. Offsets and sizes are in bytes from the start

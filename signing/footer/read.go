@@ -2,6 +2,7 @@ package footer
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"slipway/signing/key"
 )
 
 // maxSignatures bounds the work a forged footer can ask for.
@@ -47,7 +50,7 @@ func (e *UnknownKeyError) Error() string {
 // one signature has to be by one of keys, and every signature by one of them
 // has to be right; only then is the body parsed. It reads the last 16 KiB and
 // nothing else.
-func Read(r io.ReaderAt, slotSize int64, keys []Key) (*Footer, error) {
+func Read(r io.ReaderAt, slotSize int64, keys []key.Key) (*Footer, error) {
 	raw, err := readRaw(r, slotSize)
 	if err != nil {
 		return nil, err
@@ -110,21 +113,21 @@ func readRaw(r io.ReaderAt, slotSize int64) (*rawFooter, error) {
 	return raw, nil
 }
 
-func (f *rawFooter) verify(keys []Key) error {
-	message := signedMessage(f.header, f.body)
+func (f *rawFooter) verify(keys []key.Key) error {
+	sum := digest(f.header, f.body)
 	unknown := &UnknownKeyError{}
 	for _, k := range keys {
 		unknown.Want = append(unknown.Want, k.ID)
 	}
 	good := 0
 	for _, s := range f.signatures {
-		i := slices.IndexFunc(keys, func(k Key) bool { return k.ID == s.KeyID })
+		i := slices.IndexFunc(keys, func(k key.Key) bool { return k.ID == s.KeyID })
 		switch {
 		case i < 0:
 			unknown.Have = append(unknown.Have, cleanID(s.KeyID))
 		case s.Algorithm != keys[i].Algorithm:
 			return fmt.Errorf("slot footer: signature by %s is %.40q, the key is for %q", s.KeyID, s.Algorithm, keys[i].Algorithm)
-		case !keys[i].verify(message, s.Signature):
+		case !keys[i].VerifyDigest(sum, s.Signature):
 			return fmt.Errorf("slot footer: bad signature by %s: the footer was changed after it was signed", s.KeyID)
 		default:
 			good++
@@ -144,7 +147,7 @@ func cleanID(id string) string {
 	return id
 }
 
-// signedMessage is what signatures are made over.
-func signedMessage(header, body []byte) []byte {
-	return slices.Concat([]byte(context), header[:signedSize], body)
+// digest is what signatures are made over.
+func digest(header, body []byte) [32]byte {
+	return sha256.Sum256(slices.Concat([]byte(prefix), header[:signedSize], body))
 }

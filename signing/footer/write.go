@@ -1,29 +1,30 @@
 package footer
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
-// Signer makes signatures by one private key. Algorithm is one of the constants
-// of this package; Sign gets the whole message, not a digest.
+// Signer makes signatures by one private key. KeyID and Algorithm are those of
+// the public key, see package signing/key.
 type Signer interface {
 	KeyID() string
 	Algorithm() string
-	Sign(message []byte) ([]byte, error)
+	SignDigest(ctx context.Context, digest [32]byte) ([]byte, error)
 }
 
 // Encode returns the 16384 bytes of the footer of a slot of slotSize bytes,
-// signed by every signer in the order given.
-func Encode(slotSize int64, f *Footer, signers ...Signer) ([]byte, error) {
+// signed by every signer in the order given. All signers are asked before it
+// fails with the errors of those that did not sign, so that one that hands the
+// digest to somebody else has done so.
+func Encode(ctx context.Context, slotSize int64, f *Footer, signers ...Signer) ([]byte, error) {
 	if err := f.Validate(slotSize); err != nil {
 		return nil, err
-	}
-	if len(signers) == 0 || len(signers) > maxSignatures {
-		return nil, fmt.Errorf("slot footer: %d signers, want 1 to %d", len(signers), maxSignatures)
 	}
 	body, err := json.Marshal(f)
 	if err != nil {
@@ -33,35 +34,52 @@ func Encode(slotSize int64, f *Footer, signers ...Signer) ([]byte, error) {
 	copy(block, Magic)
 	binary.LittleEndian.PutUint32(block[8:], Version)
 	binary.LittleEndian.PutUint32(block[12:], uint32(len(body)))
+	signatures, err := sign(ctx, digest(block, body), signers)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(&rawFooter{header: block, body: body, signatures: signatures})
+}
 
-	message := signedMessage(block, body)
+// sign asks every signer.
+func sign(ctx context.Context, digest [32]byte, signers []Signer) ([]Signature, error) {
+	if len(signers) == 0 || len(signers) > maxSignatures {
+		return nil, fmt.Errorf("slot footer: %d signers, want 1 to %d", len(signers), maxSignatures)
+	}
 	signatures := make([]Signature, len(signers))
+	var errs []error
 	for i, s := range signers {
-		signature, err := s.Sign(message)
+		signature, err := s.SignDigest(ctx, digest)
 		if err != nil {
-			return nil, fmt.Errorf("slot footer: sign with key %s: %w", s.KeyID(), err)
+			errs = append(errs, fmt.Errorf("slot footer: sign with key %s: %w", s.KeyID(), err))
 		}
 		signatures[i] = Signature{KeyID: s.KeyID(), Algorithm: s.Algorithm(), Signature: signature}
 	}
-	tail, err := json.Marshal(signatures)
+	return signatures, errors.Join(errs...)
+}
+
+// assemble makes the block of a footer whose signatures are made.
+func assemble(raw *rawFooter) ([]byte, error) {
+	tail, err := json.Marshal(raw.signatures)
 	if err != nil {
 		return nil, fmt.Errorf("slot footer: encode signatures: %w", err)
 	}
-	binary.LittleEndian.PutUint32(block[16:], uint32(len(tail)))
-	block = append(append(block, body...), tail...)
+	block := slices.Concat(raw.header, raw.body, tail)
 	if len(block) > Size {
-		return nil, fmt.Errorf("slot footer: %d bytes with %d signatures, want at most %d", len(block), len(signers), Size)
+		return nil, fmt.Errorf("slot footer: %d bytes with %d signatures, want at most %d",
+			len(block), len(raw.signatures), Size)
 	}
+	binary.LittleEndian.PutUint32(block[16:], uint32(len(tail)))
 	return append(block, make([]byte, Size-len(block))...), nil
 }
 
 // Write puts the signed footer at the end of a slot of slotSize bytes. It
 // writes the last 16 KiB and nothing else.
-func Write(w io.WriterAt, slotSize int64, f *Footer, signers ...Signer) error {
+func Write(ctx context.Context, w io.WriterAt, slotSize int64, f *Footer, signers ...Signer) error {
 	if slotSize < Size {
 		return errors.New("slot footer: slot is smaller than a footer")
 	}
-	block, err := Encode(slotSize, f, signers...)
+	block, err := Encode(ctx, slotSize, f, signers...)
 	if err != nil {
 		return err
 	}

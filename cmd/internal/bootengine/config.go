@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"slipway/signing/footer"
+	"slipway/signing/key"
 )
 
 // The files package build/initramfs puts into the initramfs.
@@ -30,7 +30,7 @@ const (
 
 // config is what the initramfs and the kernel's command line say.
 type config struct {
-	keys    []footer.Key
+	keys    []key.Key
 	bootID  string   // of the running kernel and initramfs
 	modules []module // in the order to load them
 
@@ -53,12 +53,12 @@ func readConfig(root fs.FS) (*config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("key: %w", err)
 		}
-		key, err := footer.ParseKey(text)
+		k, err := key.Parse(text)
 		if err != nil {
 			c.problems = append(c.problems, fmt.Sprintf("%s: %v", name, err))
 			continue
 		}
-		c.keys = append(c.keys, key)
+		c.keys = append(c.keys, k)
 	}
 	if len(c.keys) == 0 {
 		return nil, fmt.Errorf("no usable key in /%s: no slot can be verified", keyDir)

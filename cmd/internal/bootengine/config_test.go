@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"slipway/cmd/internal/bootengine"
-	"slipway/signing/footer"
+	"slipway/signing/key"
 )
 
 // testKey is the PEM form of a public key and its id.
@@ -21,7 +21,7 @@ func testKey(t *testing.T) (text []byte, id string) {
 	public := ed25519.NewKeyFromSeed(make([]byte, 32)).Public()
 	der, err := x509.MarshalPKIXPublicKey(public)
 	require.NoError(t, err)
-	id, err = footer.KeyID(public)
+	id, err = key.ID(public)
 	require.NoError(t, err)
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), id
 }

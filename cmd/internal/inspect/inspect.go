@@ -15,6 +15,7 @@ import (
 	"slipway/build/tree"
 	"slipway/partitions"
 	"slipway/signing/footer"
+	"slipway/signing/key"
 )
 
 // Kind says what a file is.
@@ -64,7 +65,7 @@ var ErrUnknown = errors.New("neither a disk image nor a slot image")
 
 // Open finds out what r is and reads its tables. Keys may be empty; then no
 // signature is checked.
-func Open(r io.ReaderAt, size int64, keys []footer.Key) (*Image, error) {
+func Open(r io.ReaderAt, size int64, keys []key.Key) (*Image, error) {
 	if isEROFS(r) {
 		s := readSlot(io.NewSectionReader(r, 0, size), keys)
 		if s.Empty {
@@ -104,7 +105,7 @@ func readTable(r io.ReaderAt, size int64) (*partitions.Table, error) {
 	return nil, err
 }
 
-func readSlot(data *io.SectionReader, keys []footer.Key) SlotInfo {
+func readSlot(data *io.SectionReader, keys []key.Key) SlotInfo {
 	s := SlotInfo{data: data}
 	f, signatures, err := footer.Inspect(data, data.Size())
 	switch {
@@ -125,7 +126,7 @@ func readSlot(data *io.SectionReader, keys []footer.Key) SlotInfo {
 	return s
 }
 
-func verdict(data *io.SectionReader, id string, keys []footer.Key) string {
+func verdict(data *io.SectionReader, id string, keys []key.Key) string {
 	if len(keys) == 0 {
 		return "not checked"
 	}
@@ -133,7 +134,7 @@ func verdict(data *io.SectionReader, id string, keys []footer.Key) string {
 		if k.ID != id {
 			continue
 		}
-		if _, err := footer.Read(data, data.Size(), []footer.Key{k}); err != nil {
+		if _, err := footer.Read(data, data.Size(), []key.Key{k}); err != nil {
 			return "bad"
 		}
 		return "good"
