@@ -61,17 +61,28 @@ type Config struct {
 	Online bool
 	// NoReboot ends QEMU where the guest would restart.
 	NoReboot bool
+	// Watchdog gives the machine a watchdog, an Intel 6300ESB, that resets it
+	// when the guest has started it and then leaves it alone.
+	Watchdog bool
+	// SectorSize is the logical sector size of the disk in bytes, 512 unless set.
+	SectorSize int
+	// LogWrites records what the guest writes to the disk and when it flushes,
+	// over all the machine's lives: see VM.WriteLog.
+	LogWrites bool
 	// ExtraArgs end QEMU's command line.
 	ExtraArgs []string
 	// Log is called with every line of the console, if set.
 	Log func(line string)
 }
 
-// Drive is one more disk, /dev/disk/by-id/virtio-SERIAL in the guest. It is
-// read-only.
+// Drive is one more disk, /dev/disk/by-id/virtio-SERIAL in the guest. The image
+// is never written to.
 type Drive struct {
 	Path   string // raw image
 	Serial string // at most 20 characters
+	// Writable lets the guest write, until the machine is switched off: then
+	// what it wrote is gone.
+	Writable bool
 }
 
 // files are the places of one machine's files.
@@ -83,6 +94,7 @@ func (f files) path(name string) string { return f.dir + "/" + name }
 func (f files) overlay() string         { return f.path("disk.qcow2") }
 func (f files) vars() string            { return f.path("vars.qcow2") }
 func (f files) log() string             { return f.path("console.log") }
+func (f files) writeLog() string        { return f.path("writes.log") }
 
 // socket is where QEMU finds one of our channels.
 func (f files) socket(channel string) string { return f.path(channel + ".sock") }
@@ -152,6 +164,9 @@ func (c *Config) args(f files, interactive bool) []string {
 	args = append(args, c.diskArgs(f)...)
 	args = append(args, c.networkArgs()...)
 	args = append(args, c.channelArgs(f, interactive)...)
+	if c.Watchdog {
+		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
+	}
 	args = append(args, c.credentialArgs(interactive)...)
 	if c.Kernel != "" {
 		args = append(args, "-kernel", c.Kernel, "-append", c.CommandLine)
@@ -174,16 +189,34 @@ func (c *Config) diskArgs(f files) []string {
 			"-drive", "if=pflash,unit=1,format=qcow2,file="+escape(f.vars()))
 	}
 	if c.Disk != "" {
-		args = append(args,
-			"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file="+escape(f.overlay()),
-			"-device", "virtio-blk-pci,drive=disk,serial=slipway"+c.bootIndex())
+		device := "virtio-blk-pci,drive=disk,serial=slipway" + c.bootIndex()
+		if c.SectorSize != 0 {
+			device += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", c.SectorSize)
+		}
+		args = append(args, "-drive", c.diskDrive(f), "-device", device)
 	}
 	for i, d := range c.Drives {
+		mode := "readonly=on"
+		if d.Writable {
+			mode = "snapshot=on"
+		}
 		args = append(args,
-			"-drive", fmt.Sprintf("if=none,id=drive%d,format=raw,readonly=on,file=%s", i, escape(d.Path)),
+			"-drive", fmt.Sprintf("if=none,id=drive%d,format=raw,%s,file=%s", i, mode, escape(d.Path)),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=drive%d,serial=%s", i, d.Serial))
 	}
 	return args
+}
+
+// diskDrive is the value of -drive for the disk. A recorder sits on top of the
+// overlay, where it sees the guest's flushes; what is below drops them.
+func (c *Config) diskDrive(f files) string {
+	if !c.LogWrites {
+		return "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=" + escape(f.overlay())
+	}
+	return "if=none,id=disk,driver=blklogwrites,cache=writeback,log-sector-size=512,log-append=on" +
+		",file.driver=qcow2,file.cache.no-flush=on,file.file.driver=file,file.file.cache.no-flush=on" +
+		",file.file.filename=" + escape(f.overlay()) +
+		",log.driver=file,log.cache.no-flush=on,log.filename=" + escape(f.writeLog())
 }
 
 // bootIndex puts the disk first, where a kernel given by itself is not.

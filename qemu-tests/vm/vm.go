@@ -45,10 +45,13 @@ func New(ctx context.Context, c *Config) (*VM, error) {
 			"socket %s: path is %d bytes, sockets allow %d", v.files.socket(channelConsole), n, maxSocketPath))
 	}
 	if c.Disk != "" {
-		err = v.qemuImg(ctx, c.overlayArgs(v.files))
+		err = v.tool(ctx, "qemu-img", c.overlayArgs(v.files))
+	}
+	if err == nil && c.LogWrites {
+		err = os.WriteFile(v.files.writeLog(), nil, 0o600)
 	}
 	if err == nil && c.Firmware == UEFI {
-		err = v.qemuImg(ctx, c.varsArgs(v.files))
+		err = v.tool(ctx, "qemu-img", c.varsArgs(v.files))
 	}
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
@@ -56,10 +59,11 @@ func New(ctx context.Context, c *Config) (*VM, error) {
 	return v, nil
 }
 
-func (v *VM) qemuImg(ctx context.Context, args []string) error {
-	cmd := v.config.Tools.Command(ctx, "qemu-img", args...)
+// tool runs one of QEMU's tools for disk images.
+func (v *VM) tool(ctx context.Context, program string, args []string) error {
+	cmd := v.config.Tools.Command(ctx, program, args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("qemu-img %s: %w: %s", args[0], err, bytes.TrimSpace(out))
+		return fmt.Errorf("%s %s: %w: %s", program, args[0], err, bytes.TrimSpace(out))
 	}
 	return nil
 }
