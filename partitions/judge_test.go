@@ -12,6 +12,7 @@ import (
 
 	"slipway/build/tools/toolstest"
 	"slipway/partitions"
+	"slipway/qemu-tests/powercut"
 )
 
 // judge runs a foreign program and returns what it prints.
@@ -23,17 +24,17 @@ func judge(t *testing.T, name string, args ...string) string {
 }
 
 // image puts a disk into a sparse file.
-func image(t *testing.T, m *memory) (path string, f *os.File) {
+func image(t *testing.T, d *powercut.Disk) (path string, f *os.File) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "disk.img")
 	f, err := os.Create(path)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = f.Close() })
-	require.NoError(t, f.Truncate(m.size))
-	for lba, s := range m.sectors {
-		_, err := f.WriteAt(s[:], lba*512)
-		require.NoError(t, err)
-	}
+	require.NoError(t, f.Truncate(d.Size()))
+	require.NoError(t, d.Written(func(off int64, data []byte) error {
+		_, err := f.WriteAt(data, off)
+		return err
+	}))
 	return path, f
 }
 
@@ -87,12 +88,12 @@ func TestJudgesAcceptEveryState(t *testing.T) {
 
 func TestJudgesAcceptRepairs(t *testing.T) {
 	toolstest.Command(t, "sgdisk")
-	for what, spoil := range damage() {
+	for what, spoil := range damage(t, 512) {
 		t.Run(what, func(t *testing.T) {
 			m := defaultDisk(t)
 			spoil(m)
 			path, f := image(t, m)
-			table, err := partitions.Read(f, m.size, 512)
+			table, err := partitions.Read(f, m.Size(), 512)
 			require.NoError(t, err)
 			require.NoError(t, partitions.Repair(f, table))
 			assertClean(t, path, table)
@@ -103,7 +104,7 @@ func TestJudgesAcceptRepairs(t *testing.T) {
 // What sgdisk and cgpt write is read back the way they show it.
 func TestReadWhatJudgesWrite(t *testing.T) {
 	toolstest.Command(t, "sgdisk")
-	path, f := image(t, newMemory(64<<20))
+	path, f := image(t, powercut.New(64<<20))
 	judge(t, "sgdisk", "-n", "3:4096:8191", "-t", "3:"+partitions.TypeUSR, "-c", "3:USR-Ä", "-u", "3:"+partitions.UUIDUSRA,
 		"-A", "3:set:56", "-A", "3:set:48", "-n", "128:8192:0", path)
 	table, err := partitions.Read(f, 64<<20, 512)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"slipway/partitions"
+	"slipway/qemu-tests/powercut"
 )
 
 func TestDefaultLayout(t *testing.T) {
@@ -101,21 +102,21 @@ func TestLayoutValidateSaysEverything(t *testing.T) {
 				return
 			}
 			assert.EqualError(t, err, tt.wantErr)
-			m := newMemory(100000 * 512)
-			assert.Error(t, partitions.Create(m, m.size, l))
-			assert.Empty(t, m.sectors, "nothing is written")
+			r := powercut.Record(powercut.New(100000 * 512))
+			assert.Error(t, partitions.Create(r, r.Size(), l))
+			assert.Empty(t, r.Operations(), "nothing is written")
 		})
 	}
 }
 
 func TestCreateKeepsBootCode(t *testing.T) {
 	l := partitions.DefaultLayout(ids())
-	m := newMemory(l.DiskSize())
+	m := powercut.New(l.DiskSize())
 	code := []byte(strings.Repeat("boot", 110))
 	_, err := m.WriteAt(code, 0)
 	require.NoError(t, err)
-	require.NoError(t, partitions.Create(m, m.size, l))
-	s := m.sectors[0]
+	require.NoError(t, partitions.Create(m, m.Size(), l))
+	s := sectorAt(t, m, 0)
 	assert.Equal(t, code, s[:440])
 	assert.Equal(t, []byte{0x55, 0xaa}, s[510:])
 	assert.EqualValues(t, 0xee, s[450])
@@ -124,13 +125,13 @@ func TestCreateKeepsBootCode(t *testing.T) {
 
 func TestCreateOnDisksOtherThanTheLayouts(t *testing.T) {
 	l := partitions.DefaultLayout(ids())
-	m := newMemory(l.DiskSize() - 512)
-	assert.EqualError(t, partitions.Create(m, m.size, l), "layout: needs a disk of 8589934592 bytes, this one has 8589934080")
-	assert.Empty(t, m.sectors)
+	r := powercut.Record(powercut.New(l.DiskSize() - 512))
+	assert.EqualError(t, partitions.Create(r, r.Size(), l), "layout: needs a disk of 8589934592 bytes, this one has 8589934080")
+	assert.Empty(t, r.Operations())
 
-	m = newMemory(3 << 40)
-	require.NoError(t, partitions.Create(m, m.size, l))
-	s := m.sectors[0]
+	m := powercut.New(3 << 40)
+	require.NoError(t, partitions.Create(m, m.Size(), l))
+	s := sectorAt(t, m, 0)
 	assert.EqualValues(t, 0xffffffff, binary.LittleEndian.Uint32(s[458:]), "more than 2 TiB")
 	table := mustRead(t, m)
 	assert.False(t, table.Damaged())

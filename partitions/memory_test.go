@@ -1,74 +1,41 @@
 package partitions_test
 
 import (
-	"io"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"slipway/partitions"
+	"slipway/qemu-tests/powercut"
 )
 
-// memory is a sparse disk: only sectors that were written take memory.
-type memory struct {
-	size    int64
-	sectors map[int64][512]byte
+// sectorAt is the content of a sector of 512 bytes.
+func sectorAt(t testing.TB, d *powercut.Disk, lba int64) []byte {
+	t.Helper()
+	b := make([]byte, 512)
+	_, err := d.ReadAt(b, lba*512)
+	require.NoError(t, err)
+	return b
 }
 
-func newMemory(size int64) *memory { return &memory{size: size, sectors: map[int64][512]byte{}} }
-
-func (m *memory) ReadAt(p []byte, off int64) (int, error) {
-	n := 0
-	for n < len(p) {
-		if off >= m.size {
-			return n, io.EOF
-		}
-		s := m.sectors[off/512]
-		c := copy(p[n:], s[off%512:])
-		n, off = n+c, off+int64(c)
-	}
-	return n, nil
+// put writes at the beginning of a sector of 512 bytes.
+func put(t testing.TB, d *powercut.Disk, lba int64, b []byte) {
+	t.Helper()
+	_, err := d.WriteAt(b, lba*512)
+	require.NoError(t, err)
 }
 
-func (m *memory) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 || off+int64(len(p)) > m.size {
-		return 0, io.ErrShortWrite
-	}
-	for n := 0; n < len(p); {
-		s := m.sectors[off/512]
-		c := copy(s[off%512:], p[n:])
-		m.put(off/512, s)
-		n, off = n+c, off+int64(c)
-	}
-	return len(p), nil
+// edit changes a sector of 512 bytes.
+func edit(t testing.TB, d *powercut.Disk, lba int64, change func(b []byte)) {
+	t.Helper()
+	b := sectorAt(t, d, lba)
+	change(b)
+	put(t, d, lba, b)
 }
 
-// put stores a sector; one of zeros takes no memory, so that disks of equal
-// content are equal values.
-func (m *memory) put(lba int64, s [512]byte) {
-	if s == [512]byte{} {
-		delete(m.sectors, lba)
-		return
-	}
-	m.sectors[lba] = s
-}
-
-func (m *memory) Sync() error { return nil }
-
-func (m *memory) clone() *memory {
-	c := newMemory(m.size)
-	for k, v := range m.sectors {
-		c.sectors[k] = v
-	}
-	return c
-}
-
-func (m *memory) zero(lba, n int64) {
-	for i := range n {
-		delete(m.sectors, lba+i)
-	}
-}
+// last is the number of the last sector of 512 bytes.
+func last(d *powercut.Disk) int64 { return d.Size()/512 - 1 }
 
 // ids gives test partitions their UUIDs.
 func ids() func(string) uuid.UUID {
@@ -76,17 +43,22 @@ func ids() func(string) uuid.UUID {
 }
 
 // defaultDisk is a disk with the default layout.
-func defaultDisk(t testing.TB) *memory {
+func defaultDisk(t testing.TB) *powercut.Disk {
 	t.Helper()
-	l := partitions.DefaultLayout(ids())
-	m := newMemory(l.DiskSize())
-	require.NoError(t, partitions.Create(m, m.size, l))
-	return m
+	return create(t, partitions.DefaultLayout(ids()))
 }
 
-func mustRead(t testing.TB, m *memory) *partitions.Table {
+// create is a disk with a layout.
+func create(t testing.TB, l partitions.Layout) *powercut.Disk {
 	t.Helper()
-	table, err := partitions.Read(m, m.size, 512)
+	d := powercut.New(l.DiskSize())
+	require.NoError(t, partitions.Create(d, d.Size(), l))
+	return d
+}
+
+func mustRead(t testing.TB, d *powercut.Disk) *partitions.Table {
+	t.Helper()
+	table, err := partitions.Read(d, d.Size(), 512)
 	require.NoError(t, err)
 	return table
 }

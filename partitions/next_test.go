@@ -124,8 +124,7 @@ func TestNextRunsOutOfTries(t *testing.T) {
 	third.Number, third.Label, third.UUID, third.Start = 5, "USR-C", ids()("USR-C"), 4464640
 	third.Attributes = partitions.Slot(1, 0, true)
 	l.Partitions = append(l.Partitions, third)
-	m := newMemory(l.DiskSize())
-	require.NoError(t, partitions.Create(m, m.size, l))
+	m := create(t, l)
 
 	var booted []int
 	for range 8 {

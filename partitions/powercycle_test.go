@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"slipway/partitions"
+	"slipway/qemu-tests/powercut"
 )
 
 // boots explores every way a machine can live through boots whose power is
@@ -18,20 +19,19 @@ type boots struct {
 }
 
 // key is everything of the table that is on the disk.
-func key(m *memory) string {
-	last := m.size/512 - 1
+func key(t *testing.T, d *powercut.Disk) string {
+	t.Helper()
 	var b []byte
-	for _, lba := range []int64{1, 2, last - 32, last} {
-		s := m.sectors[lba]
-		b = append(b, s[:]...)
+	for _, lba := range []int64{1, 2, last(d) - 32, last(d)} {
+		b = append(b, sectorAt(t, d, lba)...)
 	}
 	return string(b)
 }
 
 // most returns for each slot how often it can be started at most from here
 // on, -1 for any number of times.
-func (b *boots) most(m *memory) map[int]int {
-	k := key(m)
+func (b *boots) most(m *powercut.Disk) map[int]int {
+	k := key(b.t, m)
 	if known, ok := b.seen[k]; ok {
 		return known // also a boot that came back to where it was
 	}
@@ -40,28 +40,28 @@ func (b *boots) most(m *memory) map[int]int {
 	table := mustRead(b.t, m)
 	n, ok := partitions.Next(table)
 	require.True(b.t, ok, "no slot to boot: %v", table.Slots())
-	r := record(m)
+	r := powercut.Record(m)
 	require.NoError(b.t, partitions.UseTry(r, table, n))
 
 	// A cut before the try is on the disk starts nothing.
-	r.cuts(func(cut *memory) {
-		if key(cut) != k {
-			for slot, times := range b.most(cut) {
+	for cut := range r.States(powercut.Options{}) {
+		if key(b.t, cut.Disk) != k {
+			for slot, times := range b.most(cut.Disk) {
 				most[slot] = worse(most[slot], times)
 			}
 		}
-	})
-	if key(r.memory) == k {
+	}
+	if key(b.t, r.Disk) == k {
 		most[n] = -1
 		return most
 	}
-	for slot, times := range b.most(r.memory) {
+	for slot, times := range b.most(r.Disk) {
 		if slot == n && times >= 0 {
 			times++
 		}
 		most[slot] = worse(most[slot], times)
 	}
-	if _, again := b.most(r.memory)[n]; !again {
+	if _, again := b.most(r.Disk)[n]; !again {
 		most[n] = worse(most[n], 1)
 	}
 	return most
@@ -79,7 +79,7 @@ func worse(a, b int) int {
 // never changes.
 func TestPowerCyclingNeitherWearsOutNorRepeats(t *testing.T) {
 	for _, tries := range []int{1, 2, 3} {
-		for what, spoil := range damage() {
+		for what, spoil := range damage(t, 512) {
 			t.Run(fmt.Sprintf("%d tries, bad %s", tries, what), func(t *testing.T) {
 				disk := defaultDisk(t)
 				require.NoError(t, partitions.SetAttributes(disk, mustRead(t, disk), 4, partitions.Slot(2, tries, false)))

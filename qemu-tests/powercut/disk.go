@@ -89,20 +89,38 @@ func (d *Disk) Clone() *Disk {
 
 func (d *Disk) own() map[int64]*sector { return d.layers[len(d.layers)-1] }
 
-// at is the sector as it is, nil if it holds zeros and was never written.
-func (d *Disk) at(lba int64) *sector {
+// written is the sector if it was written, else nil.
+func (d *Disk) written(lba int64) *sector {
 	for i := len(d.layers) - 1; i >= 0; i-- {
 		if s, ok := d.layers[i][lba]; ok {
 			return s
 		}
 	}
-	if d.root == nil {
-		return nil
+	return nil
+}
+
+// readRoot reads below the layers, inside one sector.
+func (d *Disk) readRoot(p []byte, off int64) {
+	n := 0
+	if d.root != nil {
+		var err error
+		if n, err = d.root.ReadAt(p, off); n < len(p) && !errors.Is(err, io.EOF) {
+			panic(fmt.Sprintf("read below the disk at %d: %v", off, err))
+		}
+	}
+	clear(p[n:])
+}
+
+// at is the sector as it is, nil if it is known to hold zeros.
+func (d *Disk) at(lba int64) *sector {
+	if s := d.written(lba); s != nil || d.root == nil {
+		return s
+	}
+	if r, ok := d.root.(*Disk); ok && lba < r.size/Sector {
+		return r.at(lba)
 	}
 	b := make([]byte, Sector)
-	if _, err := d.root.ReadAt(b, lba*Sector); err != nil && !errors.Is(err, io.EOF) {
-		panic(fmt.Sprintf("read sector %d below the disk: %v", lba, err))
-	}
+	d.readRoot(b, lba*Sector)
 	return newSector(lba, b)
 }
 
@@ -126,10 +144,10 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 		}
 		in := off % Sector
 		c := min(len(p)-n, int(Sector-in))
-		if s := d.at(off / Sector); s != nil {
+		if s := d.written(off / Sector); s != nil {
 			copy(p[n:n+c], s.data[in:])
 		} else {
-			clear(p[n : n+c])
+			d.readRoot(p[n:n+c], off)
 		}
 		n, off = n+c, off+int64(c)
 	}
@@ -156,9 +174,6 @@ func (d *Disk) Zero(lba, n int64) {
 		d.put(i, newSector(i, make([]byte, Sector)))
 	}
 }
-
-// Grow makes the disk that many bytes larger, filled with zeros.
-func (d *Disk) Grow(by int64) { d.size += by / Sector * Sector }
 
 // Digest stands for the content: two disks of one size that are both from New
 // or over the same root have equal digests if and only if they hold the same.

@@ -1,0 +1,92 @@
+package partitions_test
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"slipway/partitions"
+	"slipway/qemu-tests/powercut"
+)
+
+func TestSetAttributesTouchesTwoSectorsOfEachCopy(t *testing.T) {
+	disk := defaultDisk(t)
+	last := last(disk)
+	r := powercut.Record(disk)
+	table := mustRead(t, disk)
+	require.NoError(t, partitions.SetAttributes(r, table, 6, 1))
+	assert.Equal(t, []int64{last - 31, last, 3, 1}, r.Sectors(), "backup first, the one sector with entries 5 to 8")
+	assert.Equal(t, 2, r.Syncs())
+
+	r = powercut.Record(r.Disk)
+	require.NoError(t, partitions.SetAttributes(r, table, 6, 1))
+	assert.Empty(t, r.Operations(), "nothing to change")
+}
+
+func TestUpdateRefusesATableThatChanged(t *testing.T) {
+	disk := defaultDisk(t)
+	stale, table := mustRead(t, disk), mustRead(t, disk)
+	require.NoError(t, partitions.SetAttributes(disk, table, 4, partitions.Slot(2, 1, false)))
+	r := powercut.Record(disk)
+	assert.ErrorIs(t, partitions.SetAttributes(r, stale, 3, 0), partitions.ErrChanged)
+	assert.Empty(t, r.Operations())
+}
+
+func TestUpdateErrorsWriteNothing(t *testing.T) {
+	id := uuid.MustParse("11111111-2222-3333-4444-555555555555")
+	data := uuid.MustParse(partitions.TypeLinuxData)
+	tests := []struct {
+		name    string
+		change  partitions.Change
+		wantErr string
+	}{
+		{"missing", partitions.Change{Attributes: map[int]partitions.Attributes{5: 1}}, "partition 5: not in the table"},
+		{"remove missing", partitions.Change{Remove: []int{300}}, "partition 300: not in the table"},
+		{
+			"overlap", partitions.Change{Put: []partitions.Partition{{Number: 5, Type: data, UUID: id, Start: 4096, Size: 8}}},
+			"partitions 1 and 5 overlap",
+		},
+		{
+			"outside", partitions.Change{Put: []partitions.Partition{{Number: 5, Type: data, UUID: id, Start: 33, Size: 8}}},
+			"partition 5: sectors 33 to 40 are not within 34 to 16777182",
+		},
+		{
+			"number", partitions.Change{Put: []partitions.Partition{{Number: 129, Type: data, UUID: id, Start: 40, Size: 8}}},
+			"partition 129: number is not within 1 to 128",
+		},
+		{
+			"label", partitions.Change{Put: []partitions.Partition{{
+				Number: 5, Type: data, UUID: id, Start: 40, Size: 8,
+				Label: "😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀a",
+			}}},
+			`partition 5: label "😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀a" has 37 UTF-16 units, at most 36 fit`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := powercut.Record(defaultDisk(t))
+			err := partitions.Update(r, mustRead(t, r.Disk), tt.change)
+			assert.EqualError(t, err, tt.wantErr)
+			assert.Empty(t, r.Operations())
+		})
+	}
+}
+
+// A header whose checksum is right but whose backup would lie inside a
+// partition must not make anything write there.
+func TestBackupIsNeverWrittenIntoAPartition(t *testing.T) {
+	disk := defaultDisk(t)
+	edit(t, disk, 1, func(h []byte) {
+		binary.LittleEndian.PutUint64(h[32:], 5_000_000)
+		reseal(h)
+	})
+	disk.Zero(last(disk), 1)
+	table := mustRead(t, disk)
+	r := powercut.Record(disk)
+	require.NoError(t, partitions.SetAttributes(r, table, 4, partitions.Slot(2, 1, false)))
+	onlyTable(t, r, 512)
+	assert.False(t, mustRead(t, r.Disk).Damaged())
+}
