@@ -1,9 +1,11 @@
-// Package fat writes a FAT32 file system once, from a tree, and reads one
-// into a tree: the EFI system partition and the OEM partition.
+// Package fat writes a FAT32 file system once, from a tree, reads one into a
+// tree, and replaces a file of one so that a power cut leaves the old file or
+// the new one: the EFI system partition and the OEM partition.
 //
-// Every directory and file it writes lies in consecutive clusters, in path
-// order, and equal inputs give equal bytes. It does not change a file system
-// that exists, and knows neither FAT12, FAT16 nor exFAT. Owners, modes and
+// Every directory and file that Write writes lies in consecutive clusters, in
+// path order, and equal inputs give equal bytes. Nothing but the content of
+// one file at a time is ever changed in a file system that exists, and the
+// package knows neither FAT12, FAT16 nor exFAT. Owners, modes and
 // hard links do not exist on FAT: owner and mode are left out, a hard link
 // becomes a copy.
 //
@@ -44,6 +46,8 @@ const (
 	maxClusters = 0x0FFFFFF5 // numbers from 0x0FFFFFF7 on mean something else
 
 	entryMask  = 0x0FFFFFFF
+	badCluster = 0x0FFFFFF7
+	noMirror   = 0x80 // flags: only one FAT is in use, and it need not be the first
 	endOfChain = 0x0FFFFFFF
 	endMarks   = 0x0FFFFFF8 // and above end a chain
 	media      = 0xF8

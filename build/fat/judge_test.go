@@ -3,6 +3,7 @@ package fat_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"slipway/build/fat"
 	"slipway/build/tools/toolstest"
 	"slipway/build/tree"
+	"slipway/qemu-tests/powercut"
 )
 
 // image writes a tree to a sparse file.
@@ -94,4 +96,73 @@ func TestJudgeMkfs(t *testing.T) {
 		assert.Equal(t, content, string(got), p)
 	}
 	require.NoError(t, f.Close())
+}
+
+// harmless is what fsck.vfat may say of a file system whose file was being
+// replaced when the power failed: clusters that belong to nothing, FATs of
+// which the second is a step behind, and a count that is off.
+func harmless() *regexp.Regexp {
+	return regexp.MustCompile(`^(fsck\.fat .*|/.*: \d+ files, \d+/\d+ clusters|` +
+		`Free cluster summary wrong \(\d+ vs\. really \d+\)|` +
+		`Reclaimed \d+ unused clusters? \(\d+ bytes\)( in \d+ chains?)?\.?|Reclaiming unconnected clusters\.|` +
+		`FATs differ but appear to be intact\.|` +
+		` *(Auto-correcting|Using first FAT|Use first FAT|Auto-setting)\.|` +
+		`Leaving filesystem unchanged\.|)$`)
+}
+
+// fsck.vfat finds nothing worse than that in what a power cut leaves, and
+// nothing at all once the replacement ran again; mtools reads the file.
+func TestJudgeReplacePowerCut(t *testing.T) {
+	old, new := noise(60_000), noise(90_000)
+	rec := powercut.Record(esp(t, old))
+	_, err := fat.Replace(rec, testSize, replacement(new))
+	require.NoError(t, err)
+	says, asked, n := harmless(), 0, 0
+	for s := range rec.States(powercut.Options{Seed: 4, Random: 4}) {
+		if n++; n%12 != 0 {
+			continue
+		}
+		asked++
+		path := dump(t, s.Disk)
+		output, err := toolstest.Command(t, "fsck.vfat", "-n", path).CombinedOutput()
+		if err != nil {
+			assert.EqualError(t, err, "exit status 1", "%s: %s", s, output)
+		}
+		for _, line := range strings.Split(string(output), "\n") {
+			require.Regexp(t, says, line, "%s:\n%s", s, output)
+		}
+		again := s.Clone()
+		_, err = fat.Replace(again, testSize, replacement(new))
+		require.NoError(t, err)
+		path = dump(t, again)
+		output, err = toolstest.Command(t, "fsck.vfat", "-n", path).CombinedOutput()
+		require.NoError(t, err, "%s: %s", s, output)
+		require.Len(t, strings.Split(strings.TrimSpace(string(output)), "\n"), 2, "%s", output)
+		content, err := toolstest.Command(t, "mtype", "-i", path, "::/"+bootPath).Output()
+		require.NoError(t, err)
+		require.Equal(t, new, string(content))
+	}
+	t.Logf("asked about %d of %d states", asked, n)
+	assert.Greater(t, asked, 30)
+}
+
+// dump puts a disk into a file.
+func dump(t *testing.T, d *powercut.Disk) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(d.Size()))
+	b := make([]byte, 64<<10)
+	zero := make([]byte, len(b))
+	for at := int64(0); at < d.Size(); at += int64(len(b)) {
+		_, err := d.ReadAt(b, at)
+		require.NoError(t, err)
+		if string(b) != string(zero) {
+			_, err = f.WriteAt(b, at)
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, f.Close())
+	return path
 }

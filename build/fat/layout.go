@@ -33,6 +33,9 @@ type geometry struct {
 	data       int64 // first sector of cluster 2
 	clusters   int64
 	root       uint32 // first cluster of the root directory
+	copies     int64  // FATs
+	info       int64  // sector with the free space information, 0 if there is none
+	single     bool   // only one of the FATs is in use
 }
 
 // clusterSize is in bytes.
@@ -74,7 +77,7 @@ func newGeometry(size, sector int64) (*geometry, error) {
 // 4 KiB.
 func fit(size, sector, cluster int64) *geometry {
 	g := &geometry{sector: sector, sectors: size / sector,
-		perCluster: cluster / sector, root: rootCluster}
+		perCluster: cluster / sector, root: rootCluster, copies: fatCopies, info: infoSector}
 	unit := max(4096/sector, 1)
 	for {
 		g.reserved = minReserved

@@ -49,7 +49,8 @@ func readGeometry(r io.ReaderAt, size int64) (*geometry, error) {
 	g := &geometry{
 		sector: int64(le.Uint16(b[11:])), perCluster: int64(b[13]),
 		reserved: int64(le.Uint16(b[14:])), fat: int64(le.Uint32(b[36:])),
-		sectors: int64(le.Uint32(b[32:])),
+		sectors: int64(le.Uint32(b[32:])), copies: int64(b[16]),
+		info: int64(le.Uint16(b[48:])), single: le.Uint16(b[40:])&noMirror != 0,
 	}
 	switch {
 	case b[510] != 0x55 || b[511] != 0xAA:
@@ -66,7 +67,7 @@ func readGeometry(r io.ReaderAt, size int64) (*geometry, error) {
 		return nil, fmt.Errorf("boot sector: file system has %d sectors of %d bytes, %d bytes are there",
 			g.sectors, g.sector, size)
 	}
-	g.data = g.reserved + int64(b[16])*g.fat
+	g.data = g.reserved + g.copies*g.fat
 	g.clusters = (g.sectors - g.data) / g.perCluster
 	if g.clusters < minClusters || g.clusters > maxClusters {
 		return nil, fmt.Errorf("boot sector: %d clusters, FAT32 has %d to %d",
@@ -87,6 +88,9 @@ type opener struct {
 	used   []uint64 // a bit for each cluster that belongs to something
 	window []byte   // part of the FAT
 	at     int64    // where the window starts, in bytes of the FAT
+
+	// visit, if set, is called for every entry, with where it lies.
+	visit func(path string, e rawEntry, off int64)
 }
 
 type pending struct {
@@ -116,8 +120,8 @@ func (o *opener) readDir(p pending) ([]pending, error) {
 	if length > maxDirEntries*entrySize {
 		return nil, fmt.Errorf("directory of %d bytes, limit %d", length, maxDirEntries*entrySize)
 	}
-	dir := make([]byte, length)
-	if _, err := tree.NewPieces(o.r, runs...).ReadAt(dir, 0); err != nil {
+	dir, content := make([]byte, length), tree.NewPieces(o.r, runs...)
+	if _, err := content.ReadAt(dir, 0); err != nil {
 		return nil, err
 	}
 	entries, err := decodeDir(dir)
@@ -142,6 +146,9 @@ func (o *opener) readDir(p pending) ([]pending, error) {
 		if err != nil {
 			return nil, fmt.Errorf("directory entry %q: %w", e.name, err)
 		}
+		if o.visit != nil {
+			o.visit(child, e, place(runs, int64(e.at)))
+		}
 		if n.Type == tree.Dir {
 			more = append(more, pending{child, e.first})
 		}
@@ -159,6 +166,10 @@ func (o *opener) node(e rawEntry) (*tree.Node, error) {
 	n := &tree.Node{Type: tree.File, Mode: 0o644, MTime: e.mtime}
 	if e.size == 0 {
 		n.Blob = tree.Bytes(nil)
+		if o.visit != nil && e.first != 0 {
+			_, _, err := o.chain(e.first) // its clusters are in use all the same
+			return n, err
+		}
 		return n, nil
 	}
 	runs, length, err := o.chain(e.first)
@@ -210,6 +221,17 @@ func cut(runs []tree.Piece, size int64) []tree.Piece {
 		size -= runs[i].Size
 	}
 	return runs
+}
+
+// place says where a byte of the content of runs lies.
+func place(runs []tree.Piece, at int64) int64 {
+	for _, run := range runs {
+		if at < run.Size {
+			return run.Offset + at
+		}
+		at -= run.Size
+	}
+	return -1
 }
 
 // follow reads a FAT entry from the first FAT.

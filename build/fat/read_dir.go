@@ -15,6 +15,7 @@ type rawEntry struct {
 	first uint32 // cluster
 	size  int64
 	mtime int64
+	at    int // of the short entry in the directory, in bytes
 }
 
 // longName collects the entries of a long name, whose end comes first.
@@ -29,8 +30,8 @@ type longName struct {
 func decodeDir(dir []byte) ([]rawEntry, error) {
 	var entries []rawEntry
 	var long *longName
-	for ; len(dir) >= entrySize && dir[0] != 0; dir = dir[entrySize:] {
-		e := dir[:entrySize]
+	for at := 0; len(dir)-at >= entrySize && dir[at] != 0; at += entrySize {
+		e := dir[at:][:entrySize]
 		switch attr := e[11]; {
 		case e[0] == 0xE5: // deleted
 			long = nil
@@ -43,6 +44,7 @@ func decodeDir(dir []byte) ([]rawEntry, error) {
 			if err != nil {
 				return nil, err
 			}
+			entry.at = at
 			entries = append(entries, entry)
 			long = nil
 		}

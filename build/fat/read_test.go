@@ -2,6 +2,7 @@ package fat_test
 
 import (
 	"encoding/binary"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,7 +18,7 @@ func small(t testing.TB) *disk {
 }
 
 // place gives the offsets of the first FAT and of a cluster.
-func place(t testing.TB, d *disk) (fatAt int64, cluster func(int64) int64) {
+func place(t testing.TB, d io.ReaderAt) (fatAt int64, cluster func(int64) int64) {
 	b := make([]byte, 64)
 	_, err := d.ReadAt(b, 0)
 	require.NoError(t, err)
