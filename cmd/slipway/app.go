@@ -66,7 +66,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			buildCommand(), lockCommand(), runCommand(), testCommand(),
-			inspectCommand(), cacheCommand(), doctorCommand(),
+			inspectCommand(), verifyCommand(), cacheCommand(), doctorCommand(),
 		},
 	}
 	for _, command := range app.Commands {

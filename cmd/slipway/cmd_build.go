@@ -241,14 +241,14 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	step.Done("%d partitions, %s", len(layout.Partitions), megabytes(layout.DiskSize()))
 
 	// What came out, in one piece.
-	return publish(stage, &publishOptions{
+	return publish(ctx, stage, &publishOptions{
 		info: &release.Info{
 			Format: 1, Name: foot.Name, Version: version, Channel: o.channel,
 			Architecture: locked.Architecture, Date: locked.Date.Format(time.RFC3339),
 			Development: signer.Development(), KeyID: signer.KeyID(), RootHash: foot.RootHash,
 			Inputs: inputs,
 		},
-		root: w.root, lockText: text, rep: rep, workers: o.jobs,
+		root: w.root, lockText: text, rep: rep, workers: o.jobs, signer: signer,
 	})
 }
 
@@ -417,10 +417,11 @@ type publishOptions struct {
 	lockText []byte
 	rep      *report.Report
 	workers  int
+	signer   signing.Signer
 }
 
 // publish describes the files and puts the release in its place.
-func publish(stage *release.Stage, o *publishOptions) (string, error) {
+func publish(ctx context.Context, stage *release.Stage, o *publishOptions) (string, error) {
 	var err error
 	if o.info.Toolchain, err = goprogram.Toolchain(o.root); err != nil {
 		return "", err
@@ -432,11 +433,11 @@ func publish(stage *release.Stage, o *publishOptions) (string, error) {
 		}
 	}
 	for _, name := range []string{release.Disk, release.Slot, release.UKI, release.Lock, release.Log} {
-		entry, err := release.Describe(stage.Dir, name, o.workers)
+		entry, err := release.Describe(stage.Dir, name, o.workers, !o.info.Development)
 		if err != nil {
 			return "", err
 		}
 		o.info.Files = append(o.info.Files, entry)
 	}
-	return stage.Publish(o.info)
+	return stage.Publish(ctx, o.info, o.signer)
 }

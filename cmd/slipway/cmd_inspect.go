@@ -17,7 +17,6 @@ import (
 	"slipway/cmd/internal/release"
 	"slipway/partitions"
 	"slipway/signing/footer"
-	"slipway/signing/key"
 )
 
 const inspectHelp = `Shows what is in a disk image, a slot image or a release directory, without
@@ -34,7 +33,7 @@ func inspectCommand() *cli.Command {
 		Description: inspectHelp,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "slot", Usage: "look into the slot with this `LABEL`, such as USR-B"},
-			&cli.StringSliceFlag{Name: "pub", Usage: "check signatures with the public key in `FILE`; may be repeated"},
+			pubFlag(),
 			&cli.BoolFlag{Name: "packages", Usage: "list the packages of the slot"},
 			jsonFlag(),
 		},
@@ -46,17 +45,9 @@ func runInspect(c *cli.Context) error {
 	if err := arguments(c, 1, 2); err != nil {
 		return err
 	}
-	var keys []key.Key
-	for _, name := range c.StringSlice("pub") {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		k, err := key.Parse(text)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		keys = append(keys, k)
+	keys, err := acceptedKeys(c)
+	if err != nil {
+		return err
 	}
 	f, size, err := openImage(c.Args().First())
 	if err != nil {

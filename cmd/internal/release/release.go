@@ -22,7 +22,9 @@ const (
 	UKI      = "boot.efi"
 	Lock     = "packages.lock"
 	Manifest = "release.json"
+	Sums     = "SHA256SUMS"
 	Log      = "build.log"
+	Payload  = "update.payload"
 )
 
 // ChunkSize is the unit of Entry.Chunks, in bytes.
@@ -32,11 +34,13 @@ const ChunkSize = 1 << 20
 type Entry struct {
 	Name string `json:"name"`
 	Size int64  `json:"size"` // bytes
-	// SHA256 is the digest of the whole file in hex. It is left out for the
-	// disk image, which is mostly holes and has Chunks instead.
+	// SHA256 is the digest of the whole file in hex. The disk image of a
+	// development release goes without: it is mostly holes, to hash which
+	// takes longer than to make it.
 	SHA256 string `json:"sha256,omitempty"`
-	// Chunks is the hex SHA-256 over the concatenated SHA-256 digests of the
-	// file's 1 MiB chunks (the last may be shorter), so that holes cost nothing.
+	// Chunks is, of the disk image, the hex SHA-256 over the concatenated
+	// SHA-256 digests of the file's 1 MiB chunks (the last may be shorter), so
+	// that holes cost nothing.
 	Chunks string `json:"chunks_sha256,omitempty"`
 }
 
@@ -61,20 +65,25 @@ const maxManifest = 1 << 20
 
 // Read reads the release.json of a release directory.
 func Read(dir string) (*Info, error) {
-	f, err := os.Open(filepath.Join(dir, Manifest))
+	name := filepath.Join(dir, Manifest)
+	text, err := readBounded(name)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
-	if err != nil {
-		return nil, err
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
+	return parse(text, name)
+}
+
+func parse(text []byte, name string) (*Info, error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	info := new(Info)
 	if err := dec.Decode(info); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, Manifest), err)
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	for _, e := range info.Files {
+		if e.Name != filepath.Base(e.Name) || e.Name == "." || e.Name == ".." {
+			return nil, fmt.Errorf("%s: file %q: not a name in the directory", name, e.Name)
+		}
 	}
 	return info, nil
 }
@@ -90,8 +99,9 @@ func (i *Info) Complete(dir string) bool {
 	return true
 }
 
-// Describe fills an Entry from a file. Images are described by chunks.
-func Describe(dir, name string, workers int) (Entry, error) {
+// Describe fills an Entry from a file. Of the disk image it computes the digest
+// by chunks, and that of the whole file only if whole is set.
+func Describe(dir, name string, workers int, whole bool) (Entry, error) {
 	f, err := os.Open(filepath.Join(dir, name))
 	if err != nil {
 		return Entry{}, err
@@ -104,7 +114,9 @@ func Describe(dir, name string, workers int) (Entry, error) {
 	e := Entry{Name: name, Size: st.Size()}
 	if name == Disk {
 		e.Chunks, err = chunks(f, st.Size(), workers)
-		return e, err
+		if err != nil || !whole {
+			return e, err
+		}
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {

@@ -19,9 +19,9 @@ func publish(t *testing.T, out, version, content string) string {
 	require.NoError(t, err)
 	defer stage.Close()
 	require.NoError(t, os.WriteFile(filepath.Join(stage.Dir, release.UKI), []byte(content), 0o644))
-	entry, err := release.Describe(stage.Dir, release.UKI, 2)
+	entry, err := release.Describe(stage.Dir, release.UKI, 2, true)
 	require.NoError(t, err)
-	dir, err := stage.Publish(&release.Info{Format: 1, Version: version, Files: []release.Entry{entry}})
+	dir, err := stage.Publish(t.Context(), &release.Info{Format: 1, Version: version, Files: []release.Entry{entry}}, newSigner(t, 1))
 	require.NoError(t, err)
 	return dir
 }
@@ -85,7 +85,7 @@ func TestChunksIgnoreHoles(t *testing.T) {
 			_, err = f.Write(content)
 		}
 		require.NoError(t, err)
-		e, err := release.Describe(dir, release.Disk, 3)
+		e, err := release.Describe(dir, release.Disk, 3, false)
 		require.NoError(t, err)
 		assert.EqualValues(t, size, e.Size)
 		return e.Chunks

@@ -1,6 +1,9 @@
 package release
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,15 +58,25 @@ func (s *Stage) link() string { return s.Dir + ".link" }
 // go on.
 func (s *Stage) Close() error { return errors.Join(os.RemoveAll(s.Dir), s.lock.Close()) }
 
-// Publish writes release.json, puts the stage in its place, replacing a
-// release of the same version, and points "current" to it.
-func (s *Stage) Publish(info *Info) (string, error) {
-	data, err := json.MarshalIndent(info, "", "  ")
+// Publish writes release.json with its signatures and SHA256SUMS, puts the
+// stage in its place, replacing a release of the same version, and points
+// "current" to it. Without a signature by every signer nothing is published.
+func (s *Stage) Publish(ctx context.Context, info *Info, signers ...Signer) (string, error) {
+	manifest, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(s.Dir, Manifest), append(data, '\n'), 0o644); err != nil {
+	manifest = append(manifest, '\n')
+	signatures, err := sign(ctx, manifest, signers)
+	if err != nil {
 		return "", err
+	}
+	for name, data := range map[string][]byte{
+		Manifest: manifest, Signatures: signatures, Sums: sums(info, manifest),
+	} {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), data, 0o644); err != nil {
+			return "", err
+		}
 	}
 	err = os.Rename(s.final, s.old())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -79,4 +92,16 @@ func (s *Stage) Publish(info *Info) (string, error) {
 		return "", err
 	}
 	return s.final, os.RemoveAll(s.old())
+}
+
+// sums is what "sha256sum --check" reads: every file whose digest is known.
+func sums(info *Info, manifest []byte) []byte {
+	var b bytes.Buffer
+	for _, e := range info.Files {
+		if e.SHA256 != "" {
+			fmt.Fprintf(&b, "%s  %s\n", e.SHA256, e.Name)
+		}
+	}
+	fmt.Fprintf(&b, "%x  %s\n", sha256.Sum256(manifest), Manifest)
+	return b.Bytes()
 }
