@@ -35,9 +35,12 @@ func (s State) String() string {
 	return fmt.Sprintf("%s, after sync %d, %s", s.Mark, s.epoch, s.cut)
 }
 
-// States visits the disks that a cut at any moment of the recording so far
-// can leave, each content once: the one before and the one after each sync,
-// and of the writes between two syncs
+// States is the function States for the recording so far.
+func (r *Recorder) States(o Options) iter.Seq[State] { return States(r.start, r.ops, o) }
+
+// States visits the disks that a cut at any moment of a recording can leave,
+// each content once: the one before and the one after each sync, and of the
+// writes between two syncs
 //
 //   - every selection of sectors, if there are at most 10 sectors;
 //   - otherwise the writes up to each sector in their order (torn), the same
@@ -47,12 +50,9 @@ func (s State) String() string {
 //     there are at most 10, and random selections of writes and of sectors.
 //
 // Where that would be more than some thousand states for one sync, places
-// are sampled.
-func (r *Recorder) States(o Options) iter.Seq[State] {
-	return states(r.start, r.ops, o)
-}
-
-func states(start *Disk, ops []Operation, o Options) iter.Seq[State] {
+// are sampled. What was written goes into memory: for the recording of a whole
+// machine there is Cuts.
+func States(start *Disk, ops []Operation, o Options) iter.Seq[State] {
 	if o.Random == 0 {
 		o.Random = 64
 	}
