@@ -39,7 +39,7 @@ func DevelopmentKey(dir string) (s Signer, created bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("development key: %w", err)
 	}
-	s, err = parseSigner(text, nil)
+	s, err = parsePrivate(text, nil)
 	if err != nil {
 		return nil, false, fmt.Errorf("development key %s: %w", path, err)
 	}

@@ -1,31 +1,29 @@
-// Package signing holds the keys that vouch for what Slipway writes: it loads
-// private keys by reference, signs with them, and makes the development key
-// that is used when no other is named.
+// Package signing holds the keys that vouch for what Slipway writes: it opens
+// private keys by reference, wherever they lie, signs with them, and makes the
+// development key that is used when no other is named.
 //
-// Every signature is deterministic, so that equal inputs give equal bytes:
-// Ed25519, RSA PKCS#1 v1.5 and ECDSA with the nonce of RFC 6979. Programs that
-// only verify, such as those in the image, use package signing/footer and its
-// kind instead; this one links sigstore.
+// A reference, see Open, is one of
+//
+//	FILE                        a private key in PEM, plain or encrypted
+//	public:FILE                 a key that is not here: the digest goes out, the
+//	                            signature comes in, see Outside
+//	exec:PROGRAM?pub=FILE       a program that signs the digest it reads
+//	NAME://...                  a key kept by the program sigstore-kms-NAME,
+//	                            which speaks sigstore's plugin protocol
+//
+// By a key that is here every signature is deterministic, so that equal inputs
+// give equal bytes: Ed25519, RSA PKCS#1 v1.5 and ECDSA with the nonce of RFC
+// 6979. Programs that only verify, such as those in the image, use package
+// signing/key and its kind instead; this one links sigstore.
 package signing
 
 import (
-	"bytes"
 	"context"
 	"crypto"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"strings"
-
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
 
 	"slipway/signing/key"
 )
-
-// maxKeyFile bounds what is read of a key file, in bytes.
-const maxKeyFile = 64 << 10
 
 // Signer signs with one private key. It is safe for concurrent use. New makes
 // one out of a function.
@@ -69,28 +67,21 @@ func (s *signer) SignDigest(ctx context.Context, digest [32]byte) ([]byte, error
 		return nil, err
 	}
 	if !s.VerifyDigest(digest, signature) {
-		return nil, fmt.Errorf("signature of %d bytes is not by this key over this digest", len(signature))
+		return nil, s.refusal(signature)
 	}
 	return signature, nil
 }
 
-// LoadSigner opens the private key that ref names: the path of a PEM file with
-// an Ed25519, ECDSA (P-256, P-384) or RSA (2048 bits or more) key, as PKCS#8,
-// PKCS#1 or SEC 1, plain or encrypted (sigstore, openssl). pass is asked for
-// the password of an encrypted key; nil means there is none to be had.
-func LoadSigner(ref string, pass func() ([]byte, error)) (Signer, error) {
-	if scheme, _, ok := strings.Cut(ref, "://"); ok {
-		return nil, fmt.Errorf("key %q: references of kind %q are not supported; name a PEM file", ref, scheme)
+// refusal says what is wrong with a signature, as far as can be seen.
+func (s *signer) refusal(signature []byte) error {
+	note := ""
+	if len(signature) != s.SignatureSize() {
+		note = fmt.Sprintf(", which makes %d", s.SignatureSize())
 	}
-	text, err := readKeyFile(ref)
-	if err != nil {
-		return nil, fmt.Errorf("key %q: %w", ref, err)
+	if s.Key.Algorithm == key.ECDSASHA256 {
+		note = ", which makes ASN.1 DER (r, s)"
 	}
-	s, err := parseSigner(text, pass)
-	if err != nil {
-		return nil, fmt.Errorf("key %q: %w", ref, err)
-	}
-	return s, nil
+	return fmt.Errorf("signature of %d bytes is not over this digest by key %s%s", len(signature), s.ID, note)
 }
 
 // PublicPEM is the public key of a signer as a "PUBLIC KEY" PEM block, what
@@ -100,63 +91,11 @@ func PublicPEM(s Signer) ([]byte, error) {
 	return k.PEM(), err
 }
 
-func readKeyFile(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return nil, path.Err
-	} else if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() || st.Size() > maxKeyFile {
-		return nil, fmt.Errorf("not a file of at most %d bytes", maxKeyFile)
-	}
-	return os.ReadFile(path)
-}
+// about is how the context says what a digest is of.
+type about struct{}
 
-func parseSigner(text []byte, pass func() ([]byte, error)) (Signer, error) {
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("no PEM block")
-	}
-	if block.Type == "PUBLIC KEY" {
-		return nil, errors.New("this is a public key; signing needs the private one")
-	}
-	ask := func(bool) ([]byte, error) {
-		if pass == nil {
-			return nil, errors.New("the key is encrypted and there is no password")
-		}
-		return pass()
-	}
-	if !strings.Contains(block.Type, "ENCRYPTED") {
-		ask = nil
-	}
-	if block.Headers["DEK-Info"] != "" {
-		return nil, errors.New("encrypted in the way of PEM headers, which is weak; openssl pkcs8 -topk8 converts it")
-	}
-	private, err := cryptoutils.UnmarshalPEMToPrivateKey(pem.EncodeToMemory(block), ask)
-	if err != nil {
-		return nil, err
-	}
-	return newKeySigner(private, bytes.Contains(text, []byte(developmentMark)))
-}
-
-// newKeySigner signs with a private key in memory.
-func newKeySigner(private crypto.PrivateKey, development bool) (Signer, error) {
-	s, ok := private.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("private key of kind %T cannot sign", private)
-	}
-	public, err := key.New(s.Public())
-	if err != nil {
-		return nil, err
-	}
-	hash := crypto.SHA256
-	if public.Algorithm == key.Ed25519 {
-		hash = 0 // the digest is the message
-	}
-	return New(public, development, func(_ context.Context, digest [32]byte) ([]byte, error) {
-		// Without a source of randomness ECDSA takes its nonce from the key and
-		// the digest (RFC 6979), and RSA PKCS#1 v1.5 needs none.
-		return s.Sign(nil, digest[:], hash)
-	}), nil
+// About says in words what the digests signed under the context are of, for
+// people who sign them elsewhere: "slot footer of slipway 4892.0.0".
+func About(ctx context.Context, what string) context.Context {
+	return context.WithValue(ctx, about{}, what)
 }

@@ -48,7 +48,7 @@ func sample() *footer.Footer {
 	}
 }
 
-func TestLoadedSignersSignFooters(t *testing.T) {
+func TestOpenedKeysSignFooters(t *testing.T) {
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), nil)
 	require.NoError(t, err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), nil)
@@ -78,7 +78,7 @@ func TestLoadedSignersSignFooters(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s, err := signing.LoadSigner(write(t, c.text), func() ([]byte, error) { return []byte("open"), nil })
+			s, err := signing.Open(t.Context(), write(t, c.text), &signing.Options{Passwords: passwords("shut", "open")})
 			require.NoError(t, err)
 			assert.Equal(t, c.algorithm, s.Algorithm())
 			assert.False(t, s.Development())
@@ -101,7 +101,7 @@ func TestLoadedSignersSignFooters(t *testing.T) {
 	}
 }
 
-func TestLoadSignerErrors(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	p521, err := ecdsa.GenerateKey(elliptic.P521(), nil)
 	require.NoError(t, err)
 	sealed, err := cryptoutils.MarshalPrivateKeyToEncryptedDER(p521, cryptoutils.StaticPasswordFunc([]byte("open")))
@@ -110,7 +110,7 @@ func TestLoadSignerErrors(t *testing.T) {
 	cases := []struct {
 		name string
 		text []byte
-		pass func() ([]byte, error)
+		pass func(string) ([][]byte, error)
 		want string
 	}{
 		{"not PEM", []byte("hello"), nil, "no PEM block"},
@@ -121,19 +121,27 @@ func TestLoadSignerErrors(t *testing.T) {
 		{"curve", pkcs8(t, p521), nil, "public key: ECDSA curve P-521, want P-256 or P-384"},
 		{"no password", encrypted, nil, "the key is encrypted and there is no password"},
 		{
-			"wrong password", encrypted, func() ([]byte, error) { return []byte("shut"), nil },
-			"encrypted: decryption failed",
+			"wrong password", encrypted, passwords("shut"), "the key is encrypted with another password",
 		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, c.text)
-			_, err := signing.LoadSigner(path, c.pass)
+			_, err := signing.Open(t.Context(), path, &signing.Options{Passwords: c.pass})
 			assert.EqualError(t, err, `key "`+path+`": `+c.want)
 		})
 	}
-	_, err = signing.LoadSigner("awskms://alias/x", nil)
-	assert.EqualError(t, err, `key "awskms://alias/x": references of kind "awskms" are not supported; name a PEM file`)
+}
+
+// passwords gives these, whatever the key.
+func passwords(list ...string) func(string) ([][]byte, error) {
+	return func(string) ([][]byte, error) {
+		var all [][]byte
+		for _, p := range list {
+			all = append(all, []byte(p))
+		}
+		return all, nil
+	}
 }
 
 func TestDevelopmentKey(t *testing.T) {
@@ -170,7 +178,7 @@ func TestDevelopmentKey(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o700), st.Mode().Perm())
 
-	named, err := signing.LoadSigner(path, nil)
+	named, err := signing.Open(t.Context(), path, &signing.Options{})
 	require.NoError(t, err)
 	assert.True(t, named.Development(), "also when it is named")
 

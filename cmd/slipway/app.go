@@ -50,14 +50,16 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		return hint.Add(&hint.Usage{Text: err.Error()}, "slipway help")
 	}
 	app := &cli.App{
-		Name:            "slipway",
-		Usage:           "build immutable OS images from Debian packages",
-		Writer:          stdout,
-		ErrWriter:       stderr,
-		HideVersion:     true,
-		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    usage,
-		CommandNotFound: nil,
+		Name:        "slipway",
+		Usage:       "build immutable OS images from Debian packages",
+		Writer:      stdout,
+		ErrWriter:   stderr,
+		HideVersion: true,
+		// A comma belongs to the path, the reference, the argument.
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              usage,
+		CommandNotFound:           nil,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return hint.Add(hint.Usagef("command %q: unknown", c.Args().First()), "slipway help")

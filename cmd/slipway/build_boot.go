@@ -15,7 +15,6 @@ import (
 	"slipway/build/uki"
 	"slipway/cmd/internal/hint"
 	"slipway/overlays"
-	"slipway/signing"
 )
 
 // bootOptions is what the boot part of an image is made of.
@@ -24,9 +23,9 @@ type bootOptions struct {
 	kernel    tree.Blob
 	release   string // of the kernel: "6.12.107+deb13-cloud-amd64"
 	config    *overlays.Config
-	engine    string // path of the compiled bootengine
-	stub      string // path of the EFI stub
-	signer    signing.Signer
+	engine    string            // path of the compiled bootengine
+	stub      string            // path of the EFI stub
+	keys      map[string][]byte // PEM public keys that may vouch for slots, by key id
 	time      int64
 	osRelease []byte
 }
@@ -85,17 +84,13 @@ func makeInitramfs(o *bootOptions) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	public, err := signing.PublicPEM(o.signer)
-	if err != nil {
-		return nil, err
-	}
 	modules, err := bootModules(o.usr, o.release, o.config.Kernel.Modules)
 	if err != nil {
 		return nil, err
 	}
 	contents := &initramfs.Contents{
 		Init:      engine,
-		Keys:      map[string][]byte{o.signer.KeyID(): public},
+		Keys:      o.keys,
 		OSRelease: o.osRelease,
 		Kernel:    o.release,
 		Modules:   modules,

@@ -17,6 +17,7 @@ import (
 	"slipway/cmd/internal/inspect"
 	"slipway/signing"
 	"slipway/signing/footer"
+	"slipway/signing/keyset"
 )
 
 // ukiPath is where a slot keeps its own kernel, below /usr.
@@ -35,20 +36,24 @@ type slotOptions struct {
 	size     int64 // of the partition, bytes
 	time     int64
 	workers  int
-	signer   signing.Signer
+	keys     *signers
 	lockText []byte
 }
 
 // writeSlot writes file system, verity tree and footer to name and gives the
 // footer.
 func writeSlot(ctx context.Context, name string, o *slotOptions) (_ *footer.Footer, err error) {
-	kept := &tree.Node{Type: tree.File, Mode: 0o644, MTime: o.time, Blob: o.boot.uki, Origin: "slipway"}
-	if err := o.usr.Set(ukiPath, kept); err != nil {
+	trust, err := o.keys.trust.Encode()
+	if err != nil {
 		return nil, err
 	}
-	kept = &tree.Node{Type: tree.File, Mode: 0o644, MTime: o.time, Blob: tree.Bytes(o.lockText), Origin: "slipway"}
-	if err := o.usr.Set(inspect.LockPath, kept); err != nil {
-		return nil, err
+	for p, blob := range map[string]tree.Blob{
+		ukiPath: o.boot.uki, inspect.LockPath: tree.Bytes(o.lockText), keyset.Path: tree.Bytes(trust),
+	} {
+		kept := &tree.Node{Type: tree.File, Mode: 0o644, MTime: o.time, Blob: blob, Origin: "slipway"}
+		if err := o.usr.Set(p, kept); err != nil {
+			return nil, err
+		}
 	}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -79,14 +84,15 @@ func writeSlot(ctx context.Context, name string, o *slotOptions) (_ *footer.Foot
 	sum := o.boot.uki.SHA256()
 	foot := &footer.Footer{
 		Format: footer.Format, Name: o.name, Version: o.version, Architecture: o.arch,
-		Development: o.signer.Development(),
+		Development: o.keys.development,
 		FSType:      "erofs", FSSize: fsSize, HashOffset: fsSize, HashSize: hash.HashSize,
 		BlockSize: erofs.BlockSize, Salt: hex.EncodeToString(salt[:]),
 		RootHash: hex.EncodeToString(hash.RootHash[:]),
 		UKI:      footer.UKI{Path: ukiPath, SHA256: hex.EncodeToString(sum[:]), Size: o.boot.uki.Size()},
 		BootID:   o.boot.id,
 	}
-	return foot, footer.Write(ctx, f, o.size, foot, o.signer)
+	ctx = signing.About(ctx, fmt.Sprintf("slot footer of %s %s", o.name, o.version))
+	return foot, footer.Write(ctx, f, o.size, foot, footerSigners(o.keys.image)...)
 }
 
 // slotFullError says that /usr does not fit its partition and what takes the

@@ -32,16 +32,21 @@ const buildHelp = `Builds the image of a channel and prints the release director
 
 Packages are resolved afresh from the signed archive unless --lock names a lock
 file; the lock that was used is kept beside the image. The mirror is taken from
---mirror, $SLIPWAY_MIRROR or the host's apt sources. Without --key the image is
-signed by a development key, made on first use, and says that it is a
-development image.`
+--mirror, $SLIPWAY_MIRROR or the host's apt sources.
+
+The image is signed by every key that --key names, or by the keys of the key set
+in --keys that are valid today, and carries their public halves. Without either
+it is signed by a development key, made on first use, and says that it is a
+development image. A build by other keys is a release build: development keys
+are refused beside them, and so is an image that holds a private key, an ssh
+host key, a machine id or a random seed. --release refuses all other builds.`
 
 func buildCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "build",
 		Usage:       "build the image of a channel",
 		Description: buildHelp,
-		Flags: []cli.Flag{
+		Flags: append(signFlags(),
 			channelFlag(),
 			overlayFlag(),
 			&cli.StringFlag{Name: "lock", Usage: "use exactly the packages of this lock `FILE`"},
@@ -49,12 +54,12 @@ func buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "put releases below `DIR`"},
 			mirrorFlag(),
 			expiredFlag(),
-			&cli.StringFlag{Name: "key", Usage: "sign with the private key `REF`, a PEM file"},
+			&cli.BoolFlag{Name: "release", Usage: "refuse to make anything but a release build"},
 			&cli.BoolFlag{Name: "strict", Usage: "treat a new or changed maintainer script as an error"},
 			&cli.BoolFlag{Name: "force", Usage: "build even if nothing changed"},
 			&cli.IntFlag{Name: "jobs", Value: runtime.NumCPU(), Usage: "use at most `N` processors"},
 			jsonFlag(),
-		},
+		),
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 0, 0); err != nil {
 				return err
@@ -69,7 +74,7 @@ func buildCommand() *cli.Command {
 			dir, err := build(c.Context, &buildOptions{
 				channel: c.String("channel"), overlays: c.StringSlice("overlay"),
 				lock: c.String("lock"), version: c.String("version"), out: c.String("out"),
-				mirror: c.String("mirror"), expired: c.Bool("allow-expired"), key: c.String("key"),
+				mirror: c.String("mirror"), expired: c.Bool("allow-expired"), sign: readSignOptions(c),
 				strict: c.Bool("strict"), force: c.Bool("force"), jobs: min(c.Int("jobs"), runtime.NumCPU()), now: time.Now(),
 			}, rep)
 			rep.Close()
@@ -103,11 +108,12 @@ func expiredFlag() cli.Flag {
 
 // buildOptions is what the command line says about a build.
 type buildOptions struct {
-	channel, lock, version, out, mirror, key string
-	overlays                                 []string
-	expired, strict, force                   bool
-	jobs                                     int
-	now                                      time.Time // to judge signatures by; nothing built depends on it
+	channel, lock, version, out, mirror string
+	overlays                            []string
+	sign                                *signOptions
+	expired, strict, force              bool
+	jobs                                int
+	now                                 time.Time // to judge signatures by; nothing built depends on it
 }
 
 // build makes a release and gives its directory. This is the whole pipeline,
@@ -122,10 +128,11 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err != nil {
 		return "", err
 	}
-	signer, err := loadSigner(w, o.key, rep)
+	keys, err := openSigners(ctx, w, o.sign, rep)
 	if err != nil {
 		return "", err
 	}
+	defer func() { err = keys.explain(err) }()
 	packages, err := openPackages(w, o.mirror, o.expired, o.jobs, rep)
 	if err != nil {
 		return "", err
@@ -141,7 +148,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		return "", err
 	}
 	version := chooseVersion(o.version, locked)
-	inputs, err := digestInputs(w.root, config, locked, signer, o.channel, version)
+	inputs, err := digestInputs(w.root, config, locked, keys, o.channel, version)
 	if err != nil {
 		return "", err
 	}
@@ -172,7 +179,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	step := rep.LoggedStep("finish")
 	finished, err := finish.Run(ctx, &finish.Options{
 		Tree: merged, Config: config, Time: locked.Date, Version: version,
-		Development: signer.Development(), Runner: tools, ToolsDigest: tools.Digest(),
+		Development: keys.development, Runner: tools, ToolsDigest: tools.Digest(),
 		CacheDir: w.cache, Workers: o.jobs,
 	})
 	if err != nil {
@@ -200,8 +207,8 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	boot, err := writeBoot(filepath.Join(stage.Dir, release.UKI), &bootOptions{
 		usr: finished.Usr, kernel: finished.Kernel, release: finished.KernelVersion,
 		config: config, engine: engine,
-		stub:   tools.Path("usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
-		signer: signer, time: locked.Date.Unix(), osRelease: finished.OSRelease,
+		stub: tools.Path("usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
+		keys: keys.trusted(locked.Date), time: locked.Date.Unix(), osRelease: finished.OSRelease,
 	})
 	if err != nil {
 		return "", err
@@ -219,7 +226,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	foot, err := writeSlot(ctx, slotFile, &slotOptions{
 		usr: finished.Usr, boot: boot, name: config.OSRelease["ID"], version: version,
 		arch: locked.Architecture, size: usrA.Size * int64(layout.SectorSize),
-		time: locked.Date.Unix(), workers: o.jobs, signer: signer, lockText: text,
+		time: locked.Date.Unix(), workers: o.jobs, keys: keys, lockText: text,
 	})
 	if err != nil {
 		return "", err
@@ -245,10 +252,10 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		info: &release.Info{
 			Format: 1, Name: foot.Name, Version: version, Channel: o.channel,
 			Architecture: locked.Architecture, Date: locked.Date.Format(time.RFC3339),
-			Development: signer.Development(), KeyID: signer.KeyID(), RootHash: foot.RootHash,
+			Development: keys.development, KeyID: keys.image[0].KeyID(), RootHash: foot.RootHash,
 			Inputs: inputs,
 		},
-		root: w.root, lockText: text, rep: rep, workers: o.jobs, signer: signer,
+		root: w.root, lockText: text, rep: rep, workers: o.jobs, keys: keys,
 	})
 }
 
@@ -297,28 +304,6 @@ func loadOverlay(dir string) (*overlays.Layer, error) {
 	return overlays.Load(os.DirFS(path), filepath.Base(path))
 }
 
-// loadSigner opens the key a user names, or the development key.
-func loadSigner(w *workspace, ref string, rep *report.Report) (signing.Signer, error) {
-	if ref != "" {
-		s, err := signing.LoadSigner(ref, func() ([]byte, error) {
-			pass, ok := os.LookupEnv("SLIPWAY_KEY_PASSWORD")
-			if !ok {
-				return nil, hint.Add(errors.New("is encrypted"), "export SLIPWAY_KEY_PASSWORD")
-			}
-			return []byte(pass), nil
-		})
-		return s, hint.Add(err, "openssl genpkey -algorithm ed25519 -out KEY.pem makes a key that --key takes")
-	}
-	s, created, err := signing.DevelopmentKey(w.keys)
-	if err != nil {
-		return nil, hint.Add(err, "--key FILE signs with a key of yours")
-	}
-	if created {
-		rep.Warn("made development key %s in %s: images signed by it are for trying out", s.KeyID(), w.keys)
-	}
-	return s, nil
-}
-
 // checkVersion refuses what is not MAJOR.MINOR.PATCH; "" is the version of the
 // lock's date.
 func checkVersion(asked string) error {
@@ -342,14 +327,18 @@ func chooseVersion(asked string, l *lock.Lock) string {
 }
 
 // digestInputs covers everything a release is made of.
-func digestInputs(root string, config *overlays.Config, l *lock.Lock, s signing.Signer, channel, version string) (string, error) {
+func digestInputs(root string, config *overlays.Config, l *lock.Lock, keys *signers, channel, version string) (string, error) {
 	sources, err := goprogram.Sources(root)
 	if err != nil {
 		return "", err
 	}
+	signed, err := keys.digest()
+	if err != nil {
+		return "", err
+	}
 	h := sha256.New()
-	fmt.Fprintf(h, "sources %x\noverlays %x\nkey %s\nchannel %s\nversion %s\n", sources, config.Digest,
-		s.KeyID(), channel, version)
+	fmt.Fprintf(h, "sources %x\noverlays %x\nkeys %s\nchannel %s\nversion %s\n", sources, config.Digest,
+		signed, channel, version)
 	for _, suite := range l.Suites {
 		fmt.Fprintf(h, "suite %s %s\n", suite.Suite, suite.InRelease)
 	}
@@ -417,7 +406,7 @@ type publishOptions struct {
 	lockText []byte
 	rep      *report.Report
 	workers  int
-	signer   signing.Signer
+	keys     *signers
 }
 
 // publish describes the files and puts the release in its place.
@@ -439,5 +428,6 @@ func publish(ctx context.Context, stage *release.Stage, o *publishOptions) (stri
 		}
 		o.info.Files = append(o.info.Files, entry)
 	}
-	return stage.Publish(ctx, o.info, o.signer)
+	ctx = signing.About(ctx, fmt.Sprintf("%s of %s %s", release.Manifest, o.info.Name, o.info.Version))
+	return stage.Publish(ctx, o.info, releaseSigners(o.keys.payload)...)
 }

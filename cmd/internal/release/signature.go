@@ -38,19 +38,24 @@ type Signature struct {
 	Signature []byte `json:"signature"` // base64
 }
 
-// sign gives the content of the file of signatures for a manifest.
+// sign gives the content of the file of signatures for a manifest. All signers
+// are asked before it fails with the errors of those that did not sign.
 func sign(ctx context.Context, manifest []byte, signers []Signer) ([]byte, error) {
 	if len(signers) == 0 || len(signers) > maxSignatures {
 		return nil, fmt.Errorf("%s: %d signers, want 1 to %d", Manifest, len(signers), maxSignatures)
 	}
 	digest := sha256.Sum256(manifest)
 	list := make([]Signature, len(signers))
+	var errs []error
 	for i, s := range signers {
 		signature, err := s.SignDigest(ctx, digest)
 		if err != nil {
-			return nil, fmt.Errorf("%s: sign with key %s: %w", Manifest, s.KeyID(), err)
+			errs = append(errs, fmt.Errorf("%s: sign with key %s: %w", Manifest, s.KeyID(), err))
 		}
 		list[i] = Signature{s.KeyID(), s.Algorithm(), signature}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	return encodeSignatures(list)
 }
