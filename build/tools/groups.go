@@ -26,6 +26,12 @@ func Groups() []Group {
 			},
 		},
 		{
+			// What packs payloads for release. Its version decides their bytes.
+			Name:     "payload",
+			Packages: []string{"zstd"},
+			Programs: []string{"zstd"},
+		},
+		{
 			// What "slipway run" and the tests in qemu-tests start.
 			Name: "run",
 			Packages: []string{
@@ -39,14 +45,14 @@ func Groups() []Group {
 			Packages: []string{
 				"apt", "cgpt", "cryptsetup-bin", "debian-archive-keyring", "dosfstools", "dpkg",
 				"e2fsprogs", "erofs-utils", "fdisk", "gdisk", "mtools", "opensc",
-				"openssl", "osslsigncode", "sbsigntool", "softhsm2", "tar", "xdelta3", "xz-utils", "zstd",
+				"openssl", "osslsigncode", "sbsigntool", "softhsm2", "tar", "xdelta3", "xz-utils",
 			},
 			Programs: []string{
 				"apt-get", "apt-cache", "cgpt", "debugfs", "dpkg", "dpkg-deb", "dump.erofs", "dumpe2fs",
 				"e2fsck", "fsck.erofs", "fsck.fat", "fsck.vfat", "gdisk", "mcopy", "mdir", "mke2fs",
 				"mkfs.erofs", "mkfs.vfat", "mtype", "openssl", "osslsigncode", "pkcs11-tool", "resize2fs",
 				"sbsign", "sbverify", "sfdisk", "sgdisk", "softhsm2-util", "tar", "tune2fs",
-				"veritysetup", "xdelta3", "xz", "zstd",
+				"veritysetup", "xdelta3", "xz",
 			},
 		},
 	}

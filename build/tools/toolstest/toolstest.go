@@ -53,7 +53,7 @@ func Path(t testing.TB, group, rel string) string {
 	return path
 }
 
-// Tree gives the tools tree of a group: "build", "run" or "judge".
+// Tree gives the tools tree of a group, such as "build" or "judge".
 func Tree(t testing.TB, group string) *tools.Tree {
 	t.Helper()
 	skipShort(t)
