@@ -32,13 +32,21 @@ func Seal(initramfs []byte, id string, time int64) ([]byte, error) {
 	if len(initramfs)%4 != 0 {
 		return nil, fmt.Errorf("initramfs: %d bytes are not a multiple of 4", len(initramfs))
 	}
+	archive, err := File(BootIDPath, []byte(id+"\n"), time)
+	return append(bytes.Clone(initramfs), archive...), err
+}
+
+// File is an uncompressed archive of one file, to be appended to an initramfs.
+// Its directory must be there. time is its modification time, seconds since
+// 1970.
+func File(path string, content []byte, time int64) ([]byte, error) {
 	t := tree.New()
-	node := &tree.Node{Type: tree.File, Mode: 0o644, Blob: tree.Bytes([]byte(id + "\n"))}
-	if err := t.Set(BootIDPath, node); err != nil {
+	node := &tree.Node{Type: tree.File, Mode: 0o644, Blob: tree.Bytes(content)}
+	if err := t.Set(path, node); err != nil {
 		return nil, err
 	}
-	out := bytes.NewBuffer(bytes.Clone(initramfs))
-	if err := writeArchive(out, &Options{Tree: t, Time: time}); err != nil {
+	var out bytes.Buffer
+	if err := writeArchive(&out, &Options{Tree: t, Time: time}); err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
 	return out.Bytes(), nil

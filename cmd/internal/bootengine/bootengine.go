@@ -12,8 +12,11 @@
 // It takes from the kernel's command line:
 //
 //	slipway.verify=auto|full|lazy  what to verify before a slot is started
+//	slipway.watchdog=SECONDS|off   how long the boot may be without progress
 //	slipway.esp=UUID               take the disk with this partition
+//	slipway.disk=PLACE             of several such, the one attached there
 //	slipway.slot=N                 from the kernel before: the slot is chosen
+//	MODULE.PARAMETER=VALUE         for the modules it loads
 //
 // and leaves /run/slipway/boot.json behind, which says what was started.
 //
@@ -23,6 +26,7 @@
 package bootengine
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -40,9 +44,11 @@ const (
 // engine is one boot.
 type engine struct {
 	*console
-	clock   stopwatch
-	config  *config
-	drivers *drivers
+	clock    stopwatch
+	config   *config
+	drivers  *drivers
+	firmware firmware
+	watchdog watchdog
 }
 
 // Main boots the machine. It does not return: systemd, another kernel or a
@@ -91,27 +97,28 @@ func (e *engine) boot() error {
 		e.say("%s", problem)
 	}
 
-	e.drivers = &drivers{waiting: e.config.modules, load: loadModule, say: e.say}
+	e.drivers = &drivers{waiting: e.config.modules, load: e.config.loadModule, say: e.say}
+	e.armWatchdog()
 	e.drivers.settle()
-	e.clock.lap("modules")
+	e.lap("modules")
 
+	e.firmware = readFirmware()
 	d, err := e.findDisk()
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	e.clock.lap("disk")
+	if err := e.tendTable(d, rand.Reader); err != nil {
+		e.say("disk %s: %v", d.name, err)
+	}
+	e.lap("disk")
 
 	src := &opener{engine: e, disk: d, doubt: e.rootDoubt(d)}
-	s, failures, err := choose(d.table, e.config.slot, src, e.say)
+	s, failures, err := e.chooseSlot(&chooser{table: d.table, src: src, say: e.say})
 	if err != nil {
 		return err
 	}
-	e.clock.lap("verify")
-
-	if s.kernel {
-		return e.startKernel(s)
-	}
+	e.lap("verify")
 	if s.footer.BootID != e.config.bootID {
 		return fmt.Errorf("%s: its kernel was started and still says boot id %.16s, the footer %.16s",
 			s.part.Label, e.config.bootID, s.footer.BootID)
@@ -120,9 +127,38 @@ func (e *engine) boot() error {
 	if err := e.prepareRoot(d); err != nil {
 		return err
 	}
-	e.clock.lap("root")
-	if err := writeReport(&report{Slot: s, Disk: d, Failures: failures}); err != nil {
+	e.lap("root")
+	err = e.leaveBehind(&report{
+		Slot: s, Disk: d, Failures: failures, Versions: src.versions(),
+		Watchdog: &e.watchdog, Hung: e.watchdog.fired || e.config.handover.Hung,
+	})
+	if err != nil {
 		e.say("%v", err)
 	}
 	return e.switchRoot(s)
+}
+
+// lap ends a phase, which is progress.
+func (e *engine) lap(name string) {
+	e.clock.lap(name)
+	e.watchdog.ping()
+}
+
+// chooseSlot opens the slot to go on with, and returns what was passed over. A
+// slot with another kernel is started with it, from which there is a return
+// only if the kernel cannot be started: then the next slot has its turn.
+func (e *engine) chooseSlot(c *chooser) (*slot, []failure, error) {
+	if e.config.slot != 0 {
+		s, err := c.given(e.config.slot)
+		return s, e.config.handover.Failures, err
+	}
+	for {
+		s, err := c.next()
+		if err != nil || s.kernel == nil {
+			return s, c.failures, err
+		}
+		e.lap("verify")
+		c.reject(s.part, e.startKernel(s, c.failures))
+		unmountSlot()
+	}
 }

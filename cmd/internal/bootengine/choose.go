@@ -1,12 +1,15 @@
 package bootengine
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"slipway/partitions"
 )
 
-// slotSource is what choose needs done to slots.
+// slotSource is what choosing needs done to slots.
 type slotSource interface {
 	// UseTry takes one of the slot's tries and returns when the disk says so.
 	// A slot without tries is left alone.
@@ -14,12 +17,48 @@ type slotSource interface {
 	// Open verifies the slot and mounts its file system, or says why not and
 	// leaves nothing behind.
 	Open(p partitions.Partition) (*slot, error)
+	// Version is the version in the slot's footer, "" if there is none that
+	// can be trusted.
+	Version(p partitions.Partition) string
 }
+
+// errSpent is the fate of a slot that was on trial and never proved itself.
+var errSpent = errors.New("its tries are spent and it was never healthy")
 
 // failure is a slot that could not be started.
 type failure struct {
-	Label string
-	Err   error
+	Label   string
+	Version string // "" if not known
+	Err     error
+}
+
+// String is the line about it.
+func (f failure) String() string {
+	name := f.Label
+	if f.Version != "" {
+		name += " " + f.Version
+	}
+	return fmt.Sprintf("%s: %v", name, f.Err)
+}
+
+// failureJSON is a failure on its way through a kexec.
+type failureJSON struct {
+	Label   string `json:"slot"`
+	Version string `json:"version,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+// MarshalJSON keeps the text of the error.
+func (f failure) MarshalJSON() ([]byte, error) {
+	return json.Marshal(failureJSON{f.Label, f.Version, f.Err.Error()})
+}
+
+// UnmarshalJSON makes an error of the text again.
+func (f *failure) UnmarshalJSON(text []byte) error {
+	var j failureJSON
+	err := json.Unmarshal(text, &j)
+	*f = failure{j.Label, j.Version, errors.New(j.Reason)}
+	return err
 }
 
 // noSlotError says why each slot cannot be started.
@@ -29,7 +68,7 @@ type noSlotError struct {
 
 func (e *noSlotError) Error() string {
 	if len(e.failures) == 1 {
-		return fmt.Sprintf("%s: %v", e.failures[0].Label, e.failures[0].Err)
+		return e.failures[0].String()
 	}
 	return fmt.Sprintf("none of %d slots can be started", len(e.failures))
 }
@@ -38,54 +77,81 @@ func (e *noSlotError) Error() string {
 func (e *noSlotError) lines() []string {
 	lines := make([]string, len(e.failures))
 	for i, f := range e.failures {
-		lines[i] = fmt.Sprintf("%s: %v", f.Label, f.Err)
+		lines[i] = f.String()
 	}
 	return lines
 }
 
-// choose opens the best slot that can be opened, in the order of
-// partitions.Next, and takes a try from each before it is touched. given is a
-// partition number decided before a kexec: then there is no choice and no try
-// is taken. The failures of slots passed over are returned too.
-func choose(t *partitions.Table, given int, src slotSource, say func(string, ...any)) (*slot, []failure, error) {
-	if given != 0 {
-		s, err := openGiven(t, given, src)
-		return s, nil, err
-	}
-	var failures []failure
-	var tried []int
+// chooser opens the slots of a disk, best first, until one can be started.
+type chooser struct {
+	table *partitions.Table
+	src   slotSource
+	say   func(string, ...any)
+
+	tried    []int
+	failures []failure // of slots passed over, as they were met
+}
+
+// next opens the best slot that can be opened and was not tried yet, in the
+// order of partitions.Next, and takes a try from each before it is touched.
+func (c *chooser) next() (*slot, error) {
 	for {
-		number, ok := partitions.Next(t, tried...)
+		number, ok := partitions.Next(c.table, c.tried...)
 		if !ok {
-			return nil, failures, &noSlotError{append(failures, unbootable(t, tried)...)}
+			return nil, &noSlotError{append(c.failures, c.unbootable()...)}
 		}
-		tried = append(tried, number)
-		p, _ := t.Partition(number)
-		s, err := try(p, src, say)
+		p, _ := c.table.Partition(number)
+		c.noteSpent(p.Attributes.Priority())
+		c.tried = append(c.tried, number)
+		s, err := c.try(p)
 		if err == nil {
-			return s, failures, nil
+			return s, nil
 		}
-		say("%s: %v", p.Label, err)
-		failures = append(failures, failure{p.Label, err})
+		c.reject(p, err)
+	}
+}
+
+// reject passes a slot over.
+func (c *chooser) reject(p partitions.Partition, err error) {
+	c.fail(failure{p.Label, c.src.Version(p), err})
+}
+
+// fail says and keeps a failure. A slot that was opened names itself; the
+// version matters where there was nothing to see.
+func (c *chooser) fail(f failure) {
+	c.say("%s", f)
+	c.failures = append(c.failures, f)
+}
+
+// noteSpent notes the slots that would have come before one of the given
+// priority, had they tries left: somebody expects them to be started.
+func (c *chooser) noteSpent(priority int) {
+	for _, p := range c.table.Slots() {
+		if !p.Attributes.Bootable() && p.Attributes.Priority() > priority && !slices.Contains(c.tried, p.Number) {
+			c.tried = append(c.tried, p.Number)
+			c.fail(failure{p.Label, c.src.Version(p), errSpent})
+		}
 	}
 }
 
 // try takes a try and opens the slot. A slot that is not proven must not be
 // started when its try cannot be taken: it would be started for ever.
-func try(p partitions.Partition, src slotSource, say func(string, ...any)) (*slot, error) {
-	if err := src.UseTry(p.Number); err != nil {
+func (c *chooser) try(p partitions.Partition) (*slot, error) {
+	if err := c.src.UseTry(p.Number); err != nil {
 		if !p.Attributes.Successful() {
 			return nil, fmt.Errorf("write its tries: %w", err)
 		}
-		say("%s: write its tries: %v; it is proven and started all the same", p.Label, err)
+		c.say("%s: write its tries: %v; it is proven and started all the same", p.Label, err)
 	}
-	return src.Open(p)
+	return c.src.Open(p)
 }
 
-func openGiven(t *partitions.Table, number int, src slotSource) (*slot, error) {
-	for _, p := range t.Slots() {
+// given opens the slot that was chosen before a kexec: there is no choice, and
+// its try is taken already.
+func (c *chooser) given(number int) (*slot, error) {
+	for _, p := range c.table.Slots() {
 		if p.Number == number {
-			s, err := src.Open(p)
+			s, err := c.src.Open(p)
 			if err != nil {
 				return nil, fmt.Errorf("%s, whose kernel is running: %w", p.Label, err)
 			}
@@ -96,16 +162,17 @@ func openGiven(t *partitions.Table, number int, src slotSource) (*slot, error) {
 }
 
 // unbootable says of the slots that were not tried why not.
-func unbootable(t *partitions.Table, tried []int) []failure {
+func (c *chooser) unbootable() []failure {
 	var failures []failure
-	for _, p := range t.Slots() {
-		seen := false
-		for _, n := range tried {
-			seen = seen || n == p.Number
+	for _, p := range c.table.Slots() {
+		if slices.Contains(c.tried, p.Number) {
+			continue
 		}
-		if !seen {
-			failures = append(failures, failure{p.Label, fmt.Errorf("not to be started: %s", p.Attributes)})
+		why := fmt.Errorf("not to be started: %s", p.Attributes)
+		if p.Attributes.Priority() > 0 {
+			why = errSpent
 		}
+		failures = append(failures, failure{p.Label, c.src.Version(p), why})
 	}
 	return failures
 }

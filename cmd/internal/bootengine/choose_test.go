@@ -19,7 +19,10 @@ type source struct {
 	table *partitions.Table
 	bad   map[int]bool // slots that do not open
 	stuck bool         // tries cannot be written
-	log   []string
+	// kexec are slots with another kernel, which does not start.
+	kexec    map[int]bool
+	versions map[int]string
+	log      []string
 }
 
 func (s *source) UseTry(number int) error {
@@ -44,6 +47,25 @@ func (s *source) Open(p partitions.Partition) (*bootengine.Slot, error) {
 	return bootengine.NewSlot(p), nil
 }
 
+// choose goes on until a slot is started.
+func (s *source) choose(given int) (*bootengine.Slot, error) {
+	say := func(format string, args ...any) { s.log = append(s.log, "say "+fmt.Sprintf(format, args...)) }
+	c := bootengine.NewChooser(s.table, s, say)
+	if given != 0 {
+		return c.Given(given)
+	}
+	for {
+		slot, err := c.Next()
+		if err != nil || !s.kexec[slot.Part().Number] {
+			return slot, err
+		}
+		s.log = append(s.log, fmt.Sprintf("kexec %d", slot.Part().Number))
+		c.Reject(slot, errors.New("start its kernel: no"))
+	}
+}
+
+func (s *source) Version(p partitions.Partition) string { return s.versions[p.Number] }
+
 // slots is a table with USR-A as 3 and USR-B as 4.
 func slots(a, b partitions.Attributes) *partitions.Table {
 	return &partitions.Table{SectorSize: 512, Partitions: []partitions.Partition{
@@ -59,6 +81,7 @@ func TestChoose(t *testing.T) {
 		name  string
 		a, b  partitions.Attributes
 		bad   map[int]bool
+		kexec map[int]bool
 		stuck bool
 		given int
 		want  string // what was done, what was said, what came out
@@ -67,7 +90,27 @@ func TestChoose(t *testing.T) {
 		{name: "try is taken before the slot is touched", a: proven, b: fresh, want: "try 4; open 4; slot 4"},
 		{
 			name: "bad slot is passed over", a: proven, b: fresh, bad: map[int]bool{4: true},
-			want: "try 4; open 4; say USR-B: bad; open 3; slot 3",
+			want: "try 4; open 4; say USR-B 2.0: bad; open 3; slot 3",
+		},
+		{
+			name: "kernel that does not start is passed over, its try is gone", a: proven, b: fresh, kexec: map[int]bool{4: true},
+			want: "try 4; open 4; kexec 4; say USR-B 2.0: start its kernel: no; open 3; slot 3",
+		},
+		{
+			name: "proven, but its kernel does not start", a: partitions.Slot(3, 0, true), b: proven, kexec: map[int]bool{3: true},
+			want: "open 3; kexec 3; say USR-A: start its kernel: no; open 4; slot 4",
+		},
+		{
+			name: "spent slot is named", a: proven, b: partitions.Slot(2, 0, false),
+			want: "say USR-B 2.0: its tries are spent and it was never healthy; open 3; slot 3",
+		},
+		{
+			name: "spent slot of lower priority is nobody's business", a: partitions.Slot(2, 0, true), b: partitions.Slot(1, 0, false),
+			want: "open 3; slot 3",
+		},
+		{
+			name: "spent one between two", a: partitions.Slot(2, 0, false), b: partitions.Slot(3, 1, false), bad: map[int]bool{4: true},
+			want: "try 4; open 4; say USR-B 2.0: bad; error USR-B 2.0: bad, USR-A: its tries are spent and it was never healthy",
 		},
 		{
 			name: "proven slot is not demoted", a: partitions.Slot(3, 0, true), b: partitions.Slot(1, 0, true), bad: map[int]bool{3: true},
@@ -75,20 +118,20 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "all bad", a: proven, b: fresh, bad: map[int]bool{3: true, 4: true},
-			want: "try 4; open 4; say USR-B: bad; open 3; say USR-A: bad; error USR-B: bad, USR-A: bad",
+			want: "try 4; open 4; say USR-B 2.0: bad; open 3; say USR-A: bad; error USR-B 2.0: bad, USR-A: bad",
 		},
 		{
 			name: "nothing bootable", a: empty, b: partitions.Slot(2, 0, false),
 			want: "error USR-A: not to be started: priority=0 tries=0 successful=0, " +
-				"USR-B: not to be started: priority=2 tries=0 successful=0",
+				"USR-B 2.0: its tries are spent and it was never healthy",
 		},
 		{
 			name: "one bad, one not bootable", a: proven, b: empty, bad: map[int]bool{3: true},
-			want: "open 3; say USR-A: bad; error USR-A: bad, USR-B: not to be started: priority=0 tries=0 successful=0",
+			want: "open 3; say USR-A: bad; error USR-A: bad, USR-B 2.0: not to be started: priority=0 tries=0 successful=0",
 		},
 		{
 			name: "tries cannot be written: not for a slot on trial", a: proven, b: fresh, stuck: true,
-			want: "say USR-B: write its tries: disk is full of sand; open 3; slot 3",
+			want: "say USR-B 2.0: write its tries: disk is full of sand; open 3; slot 3",
 		},
 		{
 			name: "tries cannot be written: for a proven one", a: partitions.Slot(1, 1, true), b: empty, stuck: true,
@@ -107,9 +150,11 @@ func TestChoose(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			src := &source{table: slots(c.a, c.b), bad: c.bad, stuck: c.stuck}
-			say := func(format string, args ...any) { src.log = append(src.log, "say "+fmt.Sprintf(format, args...)) }
-			s, _, err := bootengine.Choose(src.table, c.given, src, say)
+			src := &source{
+				table: slots(c.a, c.b), bad: c.bad, stuck: c.stuck, kexec: c.kexec,
+				versions: map[int]string{4: "2.0"},
+			}
+			s, err := src.choose(c.given)
 			switch {
 			case err == nil:
 				src.log = append(src.log, fmt.Sprintf("slot %d", s.Part().Number))
@@ -129,8 +174,11 @@ func TestChooseNeverLoops(t *testing.T) {
 	for bits := range 1 << 14 {
 		a := partitions.Slot(bits&3, bits>>2&3, bits>>4&1 == 1)
 		b := partitions.Slot(bits>>5&3, bits>>7&3, bits>>9&1 == 1)
-		src := &source{table: slots(a, b), bad: map[int]bool{3: bits>>10&1 == 1, 4: bits>>11&1 == 1}, stuck: bits>>12&1 == 1}
-		s, _, err := bootengine.Choose(src.table, 0, src, func(string, ...any) {})
+		src := &source{
+			table: slots(a, b), stuck: bits>>12&1 == 1, kexec: map[int]bool{3: bits>>13&1 == 1, 4: bits>>13&1 == 1},
+			bad: map[int]bool{3: bits>>10&1 == 1, 4: bits>>11&1 == 1},
+		}
+		s, err := src.choose(0)
 		opened := 0
 		for _, l := range src.log {
 			if strings.HasPrefix(l, "open") {

@@ -17,6 +17,7 @@ const (
 	bootIDPath       = "etc/slipway/boot-id"
 	modulesOrderPath = "etc/slipway/modules.order"
 	cmdlinePath      = "proc/cmdline"
+	handoverPath     = "etc/slipway/handover.json" // from the kernel before a kexec
 )
 
 // How a slot is verified before it is started. dm-verity checks every block as
@@ -36,14 +37,21 @@ type config struct {
 
 	slot   int    // partition number chosen before the kexec; 0: choose
 	esp    string // UUID of the partition the machine was started from, if known
+	disk   string // place of the disk the machine was started from, if known
 	verify string
+
+	watchdog      int  // seconds; 0: none
+	watchdogAsked bool // the command line says so
+
+	moduleArguments map[string]string // by module
+	handover        handover
 
 	problems []string // to be said, not worth stopping for
 }
 
 // readConfig reads the initramfs, whose root is given, with /proc mounted.
 func readConfig(root fs.FS) (*config, error) {
-	c := &config{verify: verifyAuto}
+	c := &config{verify: verifyAuto, watchdog: watchdogSeconds}
 	names, err := fs.Glob(root, keyDir+"/*.pem")
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
@@ -80,7 +88,16 @@ func readConfig(root fs.FS) (*config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("command line: %w", err)
 	}
-	return c, c.parseArguments(string(cmdline))
+	if err := c.parseArguments(string(cmdline)); err != nil {
+		return nil, err
+	}
+	c.moduleArguments = moduleArguments(string(cmdline))
+	if c.slot != 0 {
+		if c.handover, err = readHandover(root); err != nil {
+			c.problems = append(c.problems, err.Error())
+		}
+	}
+	return c, nil
 }
 
 // parseArguments takes what is ours from the kernel's command line.
@@ -96,6 +113,14 @@ func (c *config) parseArguments(cmdline string) error {
 			c.slot = n
 		case "slipway.esp":
 			c.esp = strings.ToLower(value)
+		case "slipway.disk":
+			c.disk = value
+		case "slipway.watchdog":
+			var problem string
+			if c.watchdog, problem = parseWatchdog(value); problem != "" {
+				c.problems = append(c.problems, problem)
+			}
+			c.watchdogAsked = true
 		case "slipway.verify":
 			if value != verifyAuto && value != verifyFull && value != verifyLazy {
 				c.problems = append(c.problems, fmt.Sprintf("argument %q: want %s, %s or %s; taking %s",

@@ -1,8 +1,10 @@
 package bootengine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -23,6 +25,9 @@ const (
 	// espWait is how long it waits for the very disk the firmware started
 	// from, once another one with slots is there.
 	espWait = 5 * time.Second
+	// placeWait is the same when the other one is a copy, or the firmware means
+	// it by a place the kernel knows by another name.
+	placeWait = 2 * time.Second
 	// rescanWait bounds the wait for a kernel event between two scans.
 	rescanWait = 250 * time.Millisecond
 )
@@ -30,6 +35,7 @@ const (
 // disk is a whole disk with slots on it, open for reading and writing.
 type disk struct {
 	name  string // "vda", of /dev/vda
+	place string // where it is attached, "" if not known: see place.go
 	file  *os.File
 	table *partitions.Table
 }
@@ -46,12 +52,14 @@ func (d *disk) has(id string) bool {
 // blockDevice is a whole disk as /sys/block describes it.
 type blockDevice struct {
 	name       string
+	place      string
 	size       int64 // bytes
 	sectorSize int   // bytes
 }
 
-// listBlock lists the disks below /sys, whose root is given, by name. Disks
-// that cannot hold slots are left out: empty ones and those the kernel makes up.
+// listBlock lists the disks below /sys, whose root is given, in the order of
+// their places, which is the order most firmware looks at them in. Disks that
+// cannot hold slots are left out: empty ones and those the kernel makes up.
 func listBlock(sys fs.FS) ([]blockDevice, error) {
 	entries, err := fs.ReadDir(sys, "block")
 	if err != nil {
@@ -74,8 +82,11 @@ func listBlock(sys fs.FS) ([]blockDevice, error) {
 			continue
 		}
 		// The kernel counts 512 bytes here whatever the disk's sectors are.
-		list = append(list, blockDevice{name, sectors * 512, int(sectorSize)})
+		list = append(list, blockDevice{name, diskPlace(sys, name), sectors * 512, int(sectorSize)})
 	}
+	slices.SortFunc(list, func(a, b blockDevice) int {
+		return cmp.Or(strings.Compare(a.place, b.place), strings.Compare(a.name, b.name))
+	})
 	return list, nil
 }
 
@@ -95,46 +106,94 @@ func partitionName(disk string, number int) string {
 	return fmt.Sprintf("%s%d", disk, number)
 }
 
-// openDisk opens a disk if it has slots. ok is false, without an error, for
-// disks that are somebody else's.
-func openDisk(b blockDevice) (d *disk, ok bool, err error) {
+// openDisk opens a disk if it has slots. d is nil, without an error, for disks
+// that are somebody else's.
+func openDisk(b blockDevice) (d *disk, err error) {
 	f, err := os.OpenFile("/dev/"+b.name, os.O_RDWR, 0)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	t, err := partitions.Read(f, b.size, b.sectorSize)
-	if err == nil && len(t.Slots()) > 0 {
-		return &disk{name: b.name, file: f, table: t}, true, nil
+	t, err := readTable(f, b.size, b.sectorSize)
+	if err == nil && t != nil {
+		return &disk{name: b.name, place: b.place, file: f, table: t}, nil
 	}
 	_ = f.Close()
-	if errors.Is(err, partitions.ErrNoTable) {
-		err = nil
-	}
-	return nil, false, err
+	return nil, err
 }
 
-// pickDisk chooses among disks with slots, sorted by name, the one that has
-// the partition the firmware started from. Without a match, or without
-// knowing, it is the first one. sure says that no better one can appear.
-func pickDisk(found []*disk, esp string) (chosen *disk, sure bool) {
-	if len(found) == 0 {
-		return nil, false
+// readTable reads the table of a disk with slots; nil for other disks. An image
+// written to a disk of other sectors is nothing the firmware or the kernel could
+// use, and easily done.
+func readTable(r io.ReaderAt, size int64, sectorSize int) (*partitions.Table, error) {
+	t, err := partitions.Read(r, size, sectorSize)
+	if errors.Is(err, partitions.ErrNoTable) {
+		other := 512 + 4096 - sectorSize
+		if t, otherErr := partitions.Read(r, size, other); otherErr == nil && len(t.Slots()) > 0 {
+			return nil, fmt.Errorf("its sectors have %d bytes, the image on it is for disks whose sectors have %d",
+				sectorSize, other)
+		}
+		return nil, nil
 	}
-	if esp == "" {
-		return found[0], true
+	if err != nil || len(t.Slots()) == 0 {
+		return nil, err
 	}
-	for _, d := range found {
-		if d.has(esp) {
-			return d, true
+	return t, nil
+}
+
+// origin is what is known of where the machine was started from.
+type origin struct {
+	partition string // UUID of a partition, or ""
+	place     string // of the disk, or ""
+}
+
+// candidates are the disks the machine can have been started from, of those
+// with slots: one, unless there are copies of it that nothing tells apart.
+func (o origin) candidates(found []*disk) []*disk {
+	list := found
+	if o.partition != "" {
+		list = filter(list, func(d *disk) bool { return d.has(o.partition) })
+	}
+	if at := filter(list, func(d *disk) bool { return isAt(d.place, o.place) }); len(at) > 0 {
+		list = at
+	}
+	return list
+}
+
+func filter(list []*disk, ok func(*disk) bool) []*disk {
+	var kept []*disk
+	for _, d := range list {
+		if ok(d) {
+			kept = append(kept, d)
 		}
 	}
-	return found[0], false
+	return kept
+}
+
+// pickDisk chooses among disks with slots the one the machine was started from.
+// Without a match, or without knowing, it is the first one. A better one may
+// appear: patience is for how long to wait for that.
+func pickDisk(found []*disk, o origin) (chosen *disk, patience time.Duration) {
+	if len(found) == 0 {
+		return nil, diskWait
+	}
+	list := o.candidates(found)
+	switch {
+	case len(list) == 0:
+		return found[0], espWait
+	case o.place != "" && !isAt(list[0].place, o.place):
+		return list[0], placeWait
+	}
+	return list[0], 0
 }
 
 // findDisk waits until the disk to start from is there.
 func (e *engine) findDisk() (*disk, error) {
-	if e.config.esp == "" {
-		e.config.esp = firmwarePartition()
+	from := origin{partition: e.config.esp, place: e.config.disk}
+	if from.partition == "" {
+		from.partition = e.firmware.partition
+	}
+	if from.place == "" {
+		from.place = e.firmware.place
 	}
 	events := listenEvents()
 	defer events.close()
@@ -142,10 +201,12 @@ func (e *engine) findDisk() (*disk, error) {
 	seen := map[string]*disk{} // nil: looked at, not ours
 	for {
 		found := e.scan(seen)
-		chosen, sure := pickDisk(found, e.config.esp)
+		chosen, patience := pickDisk(found, from)
 		waited := time.Since(begin)
-		if chosen != nil && (sure || waited > espWait) {
-			e.explainDisk(chosen, found, sure)
+		if chosen != nil && waited >= patience {
+			if note := diskNote(chosen, found, from); note != "" {
+				e.say("%s", note)
+			}
 			for _, d := range found {
 				if d != chosen {
 					d.close()
@@ -162,6 +223,7 @@ func (e *engine) findDisk() (*disk, error) {
 			return nil, fmt.Errorf("no disk with slots after %s; disks seen: %s", diskWait, names(seen))
 		}
 		events.wait(rescanWait)
+		e.watchdog.ping() // diskWait bounds how often
 		e.drivers.settle()
 	}
 }
@@ -175,7 +237,7 @@ func (e *engine) scan(seen map[string]*disk) []*disk {
 	var found []*disk
 	for _, b := range list {
 		if _, ok := seen[b.name]; !ok {
-			d, _, err := openDisk(b)
+			d, err := openDisk(b)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // its node is not there yet
 			}
@@ -191,36 +253,21 @@ func (e *engine) scan(seen map[string]*disk) []*disk {
 	return found
 }
 
-// explainDisk says what was not certain about the choice of a disk.
-func (e *engine) explainDisk(chosen *disk, found []*disk, sure bool) {
-	if line := diskNote(chosen, found, sure, e.config.esp); line != "" {
-		e.say("%s", line)
-	}
-}
-
-// diskNote is that line, or "" if everything was certain.
-func diskNote(chosen *disk, found []*disk, sure bool, esp string) string {
-	if !sure {
+// diskNote says what was not certain about the choice of a disk, "" if nothing.
+func diskNote(chosen *disk, found []*disk, o origin) string {
+	list := o.candidates(found)
+	switch {
+	case len(list) == 0:
 		return fmt.Sprintf("disk %s: taken although partition %s, where the firmware started, is on none",
-			chosen.name, esp)
-	}
-	if esp == "" {
-		if len(found) > 1 {
-			return fmt.Sprintf("disk %s: taken as the first of %d with slots; the firmware does not say which it started from",
-				chosen.name, len(found))
-		}
+			chosen.name, o.partition)
+	case len(list) == 1:
 		return ""
+	case o.partition == "":
+		return fmt.Sprintf("disk %s: taken as the first of %d with slots; the firmware does not say which it started from",
+			chosen.name, len(list))
 	}
-	copies := 0
-	for _, d := range found {
-		if d.has(esp) {
-			copies++
-		}
-	}
-	if copies > 1 {
-		return fmt.Sprintf("disk %s: taken as the first of %d copies that have partition %s", chosen.name, copies, esp)
-	}
-	return ""
+	return fmt.Sprintf("disk %s: taken as the first of %d copies that have partition %s; slipway.disk=%s would be another",
+		chosen.name, len(list), o.partition, list[1].place)
 }
 
 func names(seen map[string]*disk) string {

@@ -3,6 +3,7 @@ package bootengine
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,58 +15,69 @@ import (
 	"slipway/build/uki"
 )
 
-// startKernel starts the slot's own kernel, which is loaded. It returns only
-// with an error.
-func (e *engine) startKernel(s *slot) error {
-	e.say("%s: version %s brings another kernel: starting it", s.part.Label, s.footer.Version)
-	e.say("boot %s (to be continued by the slot's kernel)", &e.clock)
-	unix.Sync()
-	return fmt.Errorf("%s: start its kernel: %w", s.part.Label, unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC))
+// kernel is a slot's own kernel, ready to be loaded.
+type kernel struct {
+	linux, initrd *os.File // in memory
+	cmdline       string
 }
 
-// loadKernel takes the kernel out of the slot's UKI, which the footer vouches
-// for, and loads it for kexec.
-func (e *engine) loadKernel(s *slot, d *disk) error {
+func (k *kernel) close() { _ = errors.Join(k.linux.Close(), k.initrd.Close()) }
+
+// startKernel starts the slot's own kernel, to which it hands over what was
+// found out so far. It returns only with an error.
+func (e *engine) startKernel(s *slot, failures []failure) error {
+	defer s.kernel.close()
+	h := handover{Failures: failures, Hung: e.watchdog.fired}
+	if err := h.appendTo(s.kernel.initrd); err != nil {
+		return err
+	}
+	err := unix.KexecFileLoad(int(s.kernel.linux.Fd()), int(s.kernel.initrd.Fd()), s.kernel.cmdline, 0)
+	if err != nil {
+		return fmt.Errorf("load its kernel: %w", err)
+	}
+	e.say("%s: version %s brings another kernel: starting it", s.part.Label, s.footer.Version)
+	e.lap("kexec")
+	e.say("boot %s (to be continued by the slot's kernel)", &e.clock)
+	unix.Sync()
+	return fmt.Errorf("start its kernel: %w", unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC))
+}
+
+// readKernel takes the kernel out of the slot's UKI, which the footer vouches
+// for.
+func readKernel(s *slot, d *disk) (k *kernel, err error) {
 	f, err := os.Open(filepath.Join(usrMount, s.footer.UKI.Path))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	sum := sha256.New()
 	n, err := io.Copy(sum, io.LimitReader(f, s.footer.UKI.Size+1))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); n != s.footer.UKI.Size || got != s.footer.UKI.SHA256 {
-		return fmt.Errorf("SHA-256 %s, want %s", got, s.footer.UKI.SHA256)
+		return nil, fmt.Errorf("SHA-256 %s, want %s", got, s.footer.UKI.SHA256)
 	}
 	image, err := uki.Read(f, n)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	kernel, err := sectionFile(image, ".linux")
-	if err != nil {
-		return err
-	}
-	defer kernel.Close()
-	initrd, err := sectionFile(image, ".initrd")
-	if err != nil {
-		return err
-	}
-	defer initrd.Close()
 	section, err := image.Section(".cmdline")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	text, err := section.Text()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cmdline := kexecCommandLine(text, s.part.Number, d)
-	if err := unix.KexecFileLoad(int(kernel.Fd()), int(initrd.Fd()), cmdline, 0); err != nil {
-		return fmt.Errorf("load it: %w", err)
+	k = &kernel{cmdline: kexecCommandLine(text, s.part.Number, d)}
+	if k.linux, err = sectionFile(image, ".linux"); err != nil {
+		return nil, err
 	}
-	return nil
+	if k.initrd, err = sectionFile(image, ".initrd"); err != nil {
+		return nil, errors.Join(err, k.linux.Close())
+	}
+	return k, nil
 }
 
 // kexecCommandLine adds to the slot's own command line what was found out and
@@ -75,6 +87,9 @@ func kexecCommandLine(own string, slot int, d *disk) string {
 	// Any partition's UUID tells the disk again; the first one is the ESP.
 	if len(d.table.Partitions) > 0 {
 		words = append(words, "slipway.esp="+d.table.Partitions[0].UUID.String())
+	}
+	if d.place != "" {
+		words = append(words, "slipway.disk="+d.place)
 	}
 	return strings.Join(words, " ")
 }

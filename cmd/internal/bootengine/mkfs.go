@@ -41,8 +41,11 @@ func makeFileSystem(dev device, size int64) (err error) {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	err = runFromSlot("sbin/mke2fs", "-q", "-F", "-t", "ext4", "-L", rootLabel,
+	cmd, err := fromSlot("sbin/mke2fs", "-q", "-F", "-t", "ext4", "-L", rootLabel,
 		"-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", sparseImage)
+	if err == nil {
+		err = runProgram(cmd)
+	}
 	if err != nil {
 		return err
 	}

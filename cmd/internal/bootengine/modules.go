@@ -16,6 +16,37 @@ type module struct {
 	devices []string // patterns of what it is for; none: for every machine
 }
 
+// name is the module's name as the kernel has it.
+func (m module) name() string {
+	base, _, _ := strings.Cut(path.Base(m.path), ".ko")
+	return moduleName(base)
+}
+
+// moduleName is a module's name with "_" for "-", which are the same.
+func moduleName(s string) string { return strings.ReplaceAll(s, "-", "_") }
+
+// moduleArguments takes the parameters of modules, "NAME.PARAMETER=VALUE", out
+// of the kernel's command line, as modprobe does, by name and behind ours, for
+// the last one counts.
+func moduleArguments(cmdline string) map[string]string {
+	arguments := map[string]string{
+		// The watchdog has to outlive the kernel that armed it.
+		"watchdog": "stop_on_reboot=0",
+		// A panic says why the machine restarts, "panic=" does the rest.
+		standIn: "soft_panic=1",
+	}
+	for word := range strings.FieldsSeq(cmdline) {
+		key, _, _ := strings.Cut(word, "=")
+		name, parameter, ok := strings.Cut(key, ".")
+		if !ok || name == "" || parameter == "" {
+			continue
+		}
+		name = moduleName(name)
+		arguments[name] = strings.TrimSpace(arguments[name] + " " + word[len(key)-len(parameter):])
+	}
+	return arguments
+}
+
 // parseModules reads the list build/initramfs.Contents wrote.
 func parseModules(text string) []module {
 	var list []module
@@ -126,11 +157,12 @@ func (d *drivers) settle() {
 	}
 }
 
-func loadModule(path string) error {
+// loadModule gives a module to the kernel, with its parameters.
+func (c *config) loadModule(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
+	return unix.FinitModule(int(f.Fd()), c.moduleArguments[module{path: path}.name()], 0)
 }

@@ -1,6 +1,7 @@
 package bootengine
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -63,23 +64,15 @@ func rootPartition(t *partitions.Table) (found partitions.Partition, ok bool) {
 	return found, ok
 }
 
-// planGrow says whether the partition should be made to reach the end of the
-// disk: when the disk grew, or when there is room behind it.
+// planGrow says whether the partition should be made to reach as far as it can:
+// when the disk grew, or when there is room behind it.
 func planGrow(t *partitions.Table, number int) bool {
 	p, ok := t.Partition(number)
 	if !ok {
 		return false
 	}
-	for _, q := range t.Partitions {
-		if q.Start > p.Start {
-			return false
-		}
-	}
-	last := t.LastUsable
-	if t.Grown() {
-		last = max(last, t.DiskSectors-34)
-	}
-	return (last-p.End())*int64(t.SectorSize) >= growMin
+	last, err := t.Room(number)
+	return err == nil && (last-p.End())*int64(t.SectorSize) >= growMin
 }
 
 // growPartition grows the partition on the disk and tells the kernel.
@@ -112,7 +105,7 @@ func (e *engine) ensureFileSystem(device string, size int64) (*ext4, error) {
 		return nil, fmt.Errorf("%s is neither an ext4 file system nor blank; it is left alone", device)
 	case rootCheck:
 		e.say("%s: was not left clean, checking it", rootLabel)
-		return ext, checkFileSystem(device)
+		return ext, e.checkFileSystem(device)
 	case rootMake:
 		if err := makeFileSystem(f, size); err != nil {
 			return nil, fmt.Errorf("make a file system: %w", err)
@@ -127,9 +120,26 @@ func (e *engine) ensureFileSystem(device string, size int64) (*ext4, error) {
 	return ext, nil
 }
 
-// checkFileSystem repairs what can be repaired without asking.
-func checkFileSystem(device string) error {
-	err := runFromSlot("sbin/e2fsck", "-p", device)
+// checkFileSystem repairs what can be repaired without asking. That can take
+// long: e2fsck tells how it gets on, which keeps the watchdog calm.
+func (e *engine) checkFileSystem(device string) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	go func() {
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			e.watchdog.ping()
+		}
+	}()
+	// What is in ExtraFiles is file 3 for the program, and -C takes its number.
+	cmd, err := fromSlot("sbin/e2fsck", "-p", "-C", "3", device)
+	if err != nil {
+		return errors.Join(err, w.Close())
+	}
+	cmd.ExtraFiles = []*os.File{w}
+	err = errors.Join(runProgram(cmd), w.Close())
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 {
 		return nil // errors were corrected
@@ -147,16 +157,21 @@ func growFileSystem(mount string, blocks uint64) error {
 	return ioctlPointer(dir, ext4ResizeFS, &blocks)
 }
 
-// runFromSlot runs a program of the slot; its output is part of the error.
-func runFromSlot(program string, args ...string) error {
+// fromSlot prepares a program of the slot.
+func fromSlot(program string, args ...string) (*exec.Cmd, error) {
 	// The programs ask for their loader at /lib64/ld-linux-x86-64.so.2.
 	if err := os.Symlink("usr/lib64", "/lib64"); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return nil, err
 	}
-	out, err := exec.Command(filepath.Join(usrMount, program), args...).CombinedOutput()
+	return exec.Command(filepath.Join(usrMount, program), args...), nil
+}
+
+// runProgram runs a program; its output is part of the error.
+func runProgram(cmd *exec.Cmd) error {
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		text := strings.Join(strings.Fields(string(out)), " ")
-		return fmt.Errorf("%s: %w: %.300s", program, err, text)
+		return fmt.Errorf("%s: %w: %.300s", filepath.Base(cmd.Path), err, text)
 	}
 	return nil
 }

@@ -23,8 +23,8 @@ type slot struct {
 	part     partitions.Partition
 	device   string // "/dev/vda3"
 	footer   *footer.Footer
-	verified string // verifyFull or verifyLazy
-	kernel   bool   // it has another kernel, which is loaded and only to be started
+	verified string  // verifyFull or verifyLazy
+	kernel   *kernel // another one than the running one, not loaded yet; or nil
 }
 
 // opener is the slotSource of a real disk.
@@ -32,6 +32,46 @@ type opener struct {
 	*engine
 	disk  *disk
 	doubt string // why every block must be verified, if there is a reason
+
+	footers map[int]*footer.Footer // by slot; nil: none that can be trusted
+}
+
+// readFooter reads the footer of a slot, once.
+func (o *opener) readFooter(p partitions.Partition) (*footer.Footer, error) {
+	f, err := os.Open("/dev/" + partitionName(o.disk.name, p.Number))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	ft, err := footer.Read(f, p.Size*int64(o.disk.table.SectorSize), o.config.keys)
+	if o.footers == nil {
+		o.footers = map[int]*footer.Footer{}
+	}
+	o.footers[p.Number] = ft
+	return ft, err
+}
+
+// Version is the version in a slot's footer.
+func (o *opener) Version(p partitions.Partition) string {
+	ft, known := o.footers[p.Number]
+	if !known {
+		ft, _ = o.readFooter(p)
+	}
+	if ft == nil {
+		return ""
+	}
+	return ft.Version
+}
+
+// versions are those of all slots, by label.
+func (o *opener) versions() map[string]string {
+	list := map[string]string{}
+	for _, p := range o.disk.table.Slots() {
+		if v := o.Version(p); v != "" {
+			list[p.Label] = v
+		}
+	}
+	return list
 }
 
 // UseTry takes a try on the disk.
@@ -39,42 +79,50 @@ func (o *opener) UseTry(number int) error {
 	return partitions.UseTry(o.disk.file, o.disk.table, number)
 }
 
-// Open checks the footer, then the content, lets the kernel mount it, and loads
-// the slot's kernel if it is not the running one.
+// Open checks the footer, then the content, lets the kernel mount it, and gets
+// the slot's kernel ready if it is not the running one.
 func (o *opener) Open(p partitions.Partition) (*slot, error) {
 	s := &slot{part: p, device: "/dev/" + partitionName(o.disk.name, p.Number)}
+	var err error
+	if s.footer, err = o.readFooter(p); err != nil {
+		return nil, err
+	}
 	f, err := os.Open(s.device)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	s.footer, err = footer.Read(f, p.Size*int64(o.disk.table.SectorSize), o.config.keys)
-	if err != nil {
-		return nil, err
-	}
 	how, why := howToVerify(o.config, o.doubt, p.Attributes)
 	if why != "" {
 		o.say("%s: verifying every block: %s", p.Label, why)
 	}
 	s.verified = how
-	if err := verify(f, s.footer, how); err != nil {
+	if err := o.verify(f, s.footer, how); err != nil {
 		return nil, err
 	}
+	o.watchdog.ping()
 	if err := mountSlot(s); err != nil {
 		// A bad block is the likely cause, and says more than the mount does.
-		if bad := verify(f, s.footer, verifyFull); bad != nil {
+		if bad := o.verify(f, s.footer, verifyFull); bad != nil {
 			err = fmt.Errorf("%w (%w)", bad, err)
 		}
 		return nil, err
 	}
 	if s.footer.BootID != o.config.bootID && o.config.slot == 0 {
-		if err := o.loadKernel(s, o.disk); err != nil {
+		if s.kernel, err = readKernel(s, o.disk); err != nil {
 			unmountSlot()
 			return nil, fmt.Errorf("its kernel: %w", err)
 		}
-		s.kernel = true
 	}
 	return s, nil
+}
+
+// verify compares a slot's blocks with its root hash, under the watchdog's eye.
+func (o *opener) verify(f *os.File, ft *footer.Footer, how string) error {
+	err := verify(o.watchdog.progress(f), ft, how)
+	// The kernel reads through the device mapper and not what was cached here.
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	return err
 }
 
 // mountSlot lets the kernel verify and mount the slot, or leaves nothing behind.

@@ -47,9 +47,10 @@ func (e *engine) switchRoot(s *slot) error {
 	if err := mountEtc(); err != nil {
 		return err
 	}
-	e.clock.lap("switch")
+	e.lap("switch")
 	e.say("boot %s", &e.clock)
 	e.say("%s: starting version %s", s.part.Label, s.footer.Version)
+	e.watchdog.release()
 	err := unix.Exec(initProgram, append([]string{initProgram}, os.Args[1:]...), os.Environ())
 	return fmt.Errorf("start %s: %w", initProgram, err)
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"os"
-
-	"golang.org/x/sys/unix"
+	"io"
 
 	"slipway/build/verity"
 	"slipway/partitions"
@@ -62,7 +60,7 @@ func howToVerify(c *config, doubt string, a partitions.Attributes) (how, why str
 
 // verify compares the slot's blocks with the signed root hash: the tree only,
 // or everything.
-func verify(f *os.File, ft *footer.Footer, how string) error {
+func verify(r io.ReaderAt, ft *footer.Footer, how string) error {
 	salt, err := hex.DecodeString(ft.Salt)
 	if err != nil {
 		return fmt.Errorf("salt: %w", err)
@@ -73,10 +71,7 @@ func verify(f *os.File, ft *footer.Footer, how string) error {
 	}
 	ctx := context.Background()
 	if how == verifyLazy {
-		return verity.VerifyTree(ctx, ft.FSSize, f, ft.HashOffset, [32]byte(root), salt, 0)
+		return verity.VerifyTree(ctx, ft.FSSize, r, ft.HashOffset, [32]byte(root), salt, 0)
 	}
-	err = verity.Verify(ctx, f, ft.FSSize, f, ft.HashOffset, [32]byte(root), salt, 0)
-	// The kernel reads through the device mapper and not what was cached here.
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	return err
+	return verity.Verify(ctx, r, ft.FSSize, r, ft.HashOffset, [32]byte(root), salt, 0)
 }
