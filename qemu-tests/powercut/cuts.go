@@ -124,8 +124,9 @@ func (e *epoch) dropped() iter.Seq[cut] {
 	}
 }
 
-// random keep each sector, or each write, with some probability, of those
-// up to some place.
+// random keep each sector with some probability, of those up to some place;
+// where not every selection of writes is visited, every other one keeps whole
+// writes.
 func (e *epoch) random(rng *rand.Rand, n int) iter.Seq[cut] {
 	return func(yield func(cut) bool) {
 		for k := range 2 * max(n, 0) {
@@ -135,7 +136,7 @@ func (e *epoch) random(rng *rand.Rand, n int) iter.Seq[cut] {
 			}
 			share := []uint32{1, 4, 7}[k%3] // of eight
 			unit, what := func(i int) int { return i }, "random sectors"
-			if k%2 == 1 {
+			if k%2 == 1 && e.writes() > maxSubset {
 				unit, what = e.writeOf, "random writes"
 			}
 			c := cut{what, k, stop, func(i int) bool {

@@ -11,8 +11,8 @@ import (
 type Options struct {
 	// Seed chooses the random selections; equal seeds give equal states.
 	Seed uint64
-	// Random is how many random selections of sectors to visit for each
-	// sync, and again of whole writes; 0 is 64, negative is none.
+	// Random is how many pairs of random selections to visit for each sync;
+	// 0 is 64, negative is none.
 	Random int
 	// Seen holds the digests of states visited already, which are left out,
 	// and takes up the new ones. nil is a set for this call only.
