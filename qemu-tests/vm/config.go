@@ -21,10 +21,11 @@ type Tools interface {
 // Firmware is what starts the machine.
 type Firmware string
 
-// The two kinds of firmware.
+// The kinds of firmware.
 const (
-	BIOS Firmware = "bios" // SeaBIOS
-	UEFI Firmware = "uefi" // OVMF, without Secure Boot
+	BIOS   Firmware = "bios"   // SeaBIOS
+	UEFI   Firmware = "uefi"   // OVMF, without Secure Boot
+	Secure Firmware = "secure" // OVMF with Secure Boot: see Config.Vars
 )
 
 // Accel is how QEMU runs the guest's instructions.
@@ -47,6 +48,11 @@ type Config struct {
 	Memory   int      // MiB, 1024 unless set
 	CPUs     int      // 2 unless set
 	Drives   []Drive  // more disks
+
+	// Vars is a raw image of UEFI variables that the machine starts with; it
+	// is not written to. Without it the variables are OVMF's: no keys are
+	// enrolled, and Secure firmware is in setup mode.
+	Vars string
 
 	// Kernel, Initrd and CommandLine start a kernel without the disk.
 	Kernel, Initrd, CommandLine string
@@ -137,9 +143,36 @@ func (c *Config) overlayArgs(f files) []string {
 // varsArgs is the command line of qemu-img that makes the machine's own UEFI
 // variables; qcow2 because machine snapshots need that of every writable disk.
 func (c *Config) varsArgs(f files) []string {
-	return []string{
-		"convert", "-q", "-f", "raw", "-O", "qcow2", c.Tools.Path("usr/share/OVMF/OVMF_VARS_4M.fd"), f.vars(),
+	vars := c.Vars
+	if vars == "" {
+		vars = c.Tools.Path("usr/share/OVMF/OVMF_VARS_4M.fd")
 	}
+	return []string{"convert", "-q", "-f", "raw", "-O", "qcow2", vars, f.vars()}
+}
+
+// firmwareArgs gives UEFI firmware its code and its variables. With Secure Boot
+// it guards the variables in system management mode.
+func (c *Config) firmwareArgs(f files) []string {
+	code := "OVMF_CODE_4M.fd"
+	var args []string
+	switch c.Firmware {
+	case BIOS:
+		return nil
+	case Secure:
+		code = "OVMF_CODE_4M.secboot.fd"
+		args = []string{"-global", "driver=cfi.pflash01,property=secure,value=on"}
+	}
+	return append(args,
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(c.Tools.Path("usr/share/OVMF/"+code)),
+		"-drive", "if=pflash,unit=1,format=qcow2,file="+escape(f.vars()))
+}
+
+// machine is the kind of machine.
+func (c *Config) machine() string {
+	if c.Firmware == Secure {
+		return "q35,smm=on"
+	}
+	return "q35"
 }
 
 // args is QEMU's command line. An interactive one has the console on its
@@ -149,7 +182,7 @@ func (c *Config) args(f files, interactive bool) []string {
 		"-name", "slipway", "-no-user-config", "-nodefaults", "-display", "none",
 		"-L", c.Tools.Path("usr/share/qemu"), "-L", c.Tools.Path("usr/share/seabios"),
 		"-L", c.Tools.Path("usr/lib/ipxe/qemu"),
-		"-machine", "q35", "-m", fmt.Sprint(c.Memory), "-smp", fmt.Sprint(c.CPUs),
+		"-machine", c.machine(), "-m", fmt.Sprint(c.Memory), "-smp", fmt.Sprint(c.CPUs),
 		"-device", "virtio-rng-pci",
 	}
 	switch c.Accel {
@@ -161,6 +194,7 @@ func (c *Config) args(f files, interactive bool) []string {
 	if c.NoReboot {
 		args = append(args, "-no-reboot")
 	}
+	args = append(args, c.firmwareArgs(f)...)
 	args = append(args, c.diskArgs(f)...)
 	args = append(args, c.networkArgs()...)
 	args = append(args, c.channelArgs(f, interactive)...)
@@ -177,17 +211,11 @@ func (c *Config) args(f files, interactive bool) []string {
 	return append(args, c.ExtraArgs...)
 }
 
-// diskArgs gives the firmware, the disk and the other drives. A guest's flush
+// diskArgs gives the disk and the other drives. A guest's flush
 // is not passed on to the host's disk: a power cut here ends QEMU, not the
 // host, and what QEMU was given is then safe in the host's memory.
 func (c *Config) diskArgs(f files) []string {
 	var args []string
-	if c.Firmware == UEFI {
-		args = append(args,
-			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+
-				escape(c.Tools.Path("usr/share/OVMF/OVMF_CODE_4M.fd")),
-			"-drive", "if=pflash,unit=1,format=qcow2,file="+escape(f.vars()))
-	}
 	if c.Disk != "" {
 		device := "virtio-blk-pci,drive=disk,serial=slipway" + c.bootIndex()
 		if c.SectorSize != 0 {

@@ -160,3 +160,13 @@ func TestAgentComesWithItsChannel(t *testing.T) {
 		}
 	}
 }
+
+// TestSecureArgs wants what a machine with Secure Boot has beyond others.
+func TestSecureArgs(t *testing.T) {
+	c := vm.Config{Tools: noTools{}, Firmware: vm.Secure, Disk: "/r/slipway.img"}
+	args := lines(c.Args("/d", true))
+	assert.Contains(t, args, "-machine q35,smm=on\n")
+	assert.Contains(t, args, "-global driver=cfi.pflash01,property=secure,value=on\n"+
+		"-drive if=pflash,unit=0,format=raw,readonly=on,file=/tools/usr/share/OVMF/OVMF_CODE_4M.secboot.fd\n"+
+		"-drive if=pflash,unit=1,format=qcow2,file=/d/vars.qcow2\n")
+}

@@ -50,7 +50,7 @@ func New(ctx context.Context, c *Config) (*VM, error) {
 	if err == nil && c.LogWrites {
 		err = os.WriteFile(v.files.writeLog(), nil, 0o600)
 	}
-	if err == nil && c.Firmware == UEFI {
+	if err == nil && c.Firmware != BIOS {
 		err = v.tool(ctx, "qemu-img", c.varsArgs(v.files))
 	}
 	if err != nil {
