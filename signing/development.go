@@ -3,8 +3,6 @@ package signing
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,8 +17,8 @@ const (
 	// developmentMark makes a key a development key; it is text in front of
 	// the PEM block, which every reader of PEM passes over.
 	developmentMark = "slipway DEVELOPMENT key"
-	developmentText = developmentMark + `: made by "slipway build" because no key was named.
-It lies unencrypted on this machine. Do not release what it signs.
+	developmentText = developmentMark + `: its private half lies unencrypted on somebody's machine.
+Do not release what it signs.
 `
 )
 
@@ -59,12 +57,10 @@ func makeDevelopmentKey(dir, path string) (created bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
+	text, err := EncodePrivate(private, nil, true)
 	if err != nil {
 		return false, err
 	}
-	text := append([]byte(developmentText), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...)
-
 	aside, err := os.CreateTemp(dir, ".key-*") // mode 0600
 	if err != nil {
 		return false, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,8 @@ type Options struct {
 	// reference. nil: there are none.
 	Passwords func(ref string) ([][]byte, error)
 	// Outside exchanges digests and signatures with who has the keys that are
-	// not here. nil: references of the kind "public:" are refused.
+	// not here. nil: of references of the kind "public:" only the public half
+	// can be used.
 	Outside *Outside
 }
 
@@ -61,6 +63,42 @@ func Open(ctx context.Context, ref string, o *Options) (Signer, error) {
 		return nil, fmt.Errorf("key %q: %w", ref, err)
 	}
 	return s, nil
+}
+
+// Rebase rewrites the relative paths in a reference that start from the
+// directory from, so that they start from to: they become relative if they lead
+// into it, absolute if not. Both directories are absolute.
+func Rebase(ref, from, to string) string {
+	move := func(name string) string {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(from, name)
+		}
+		if rel, err := filepath.Rel(to, name); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+		return name
+	}
+	kind, rest, _ := strings.Cut(ref, ":")
+	switch {
+	case kind == "public":
+		return kind + ":" + move(rest)
+	case kind == "exec":
+		name, query, _ := strings.Cut(rest, "?")
+		if strings.Contains(name, "/") {
+			name = move(name)
+			if !strings.Contains(name, "/") {
+				name = "./" + name // not from $PATH
+			}
+		}
+		if values, err := url.ParseQuery(query); err == nil && values.Has("pub") {
+			values.Set("pub", move(values.Get("pub")))
+			query = values.Encode()
+		}
+		return kind + ":" + name + "?" + query
+	case strings.Contains(ref, "://"):
+		return ref
+	}
+	return move(ref)
 }
 
 // openFile opens a private key in a PEM file.

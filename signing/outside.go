@@ -82,10 +82,13 @@ func openPublic(name string, o *Options) (Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Outside == nil || o.Outside.In == "" && o.Outside.Out == "" {
+	if o.Outside != nil && o.Outside.In == "" && o.Outside.Out == "" {
 		return nil, ErrNoOutside
 	}
 	return New(k, development, func(ctx context.Context, digest [32]byte) ([]byte, error) {
+		if o.Outside == nil {
+			return nil, ErrNoOutside
+		}
 		return o.Outside.sign(ctx, k, digest)
 	}), nil
 }

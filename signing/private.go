@@ -126,7 +126,7 @@ func Generate(kind string) (crypto.Signer, error) {
 func EncodePrivate(private crypto.Signer, password []byte, development bool) ([]byte, error) {
 	if development {
 		der, err := x509.MarshalPKCS8PrivateKey(private)
-		return append([]byte(developmentText), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...), err
+		return MarkDevelopment(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), err
 	}
 	if len(password) == 0 {
 		return nil, errors.New("private key: no password to encrypt it with")
@@ -154,3 +154,20 @@ func ExportCosign(text, password []byte) ([]byte, error) {
 	}
 	return cryptoutils.PEMEncode(cryptoutils.EncryptedSigstorePrivateKeyPEMType, der), nil
 }
+
+// KindOf says which of Kinds a public key is; "" if it is none.
+func KindOf(public crypto.PublicKey) string {
+	switch k := public.(type) {
+	case ed25519.PublicKey:
+		return "ed25519"
+	case *ecdsa.PublicKey:
+		return "ecdsa-p" + strings.TrimPrefix(k.Curve.Params().Name, "P-")
+	case *rsa.PublicKey:
+		return fmt.Sprintf("rsa-%d", k.N.BitLen())
+	}
+	return ""
+}
+
+// MarkDevelopment puts the mark of a development key in front of its PEM text,
+// private or public.
+func MarkDevelopment(text []byte) []byte { return append([]byte(developmentText), text...) }

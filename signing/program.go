@@ -63,7 +63,9 @@ func openProgram(ref string, o *Options) (Signer, error) {
 		}
 	}
 	if strings.Contains(name, "/") {
-		name = o.path(name)
+		if name = o.path(name); !strings.Contains(name, "/") {
+			name = "./" + name
+		}
 	}
 	if p.path, err = exec.LookPath(name); err != nil {
 		return nil, err

@@ -68,7 +68,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			buildCommand(), lockCommand(), runCommand(), testCommand(),
-			inspectCommand(), verifyCommand(), cacheCommand(), doctorCommand(),
+			inspectCommand(), verifyCommand(), keysCommand(), cacheCommand(), doctorCommand(),
 		},
 	}
 	for _, command := range app.Commands {

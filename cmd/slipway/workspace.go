@@ -25,15 +25,22 @@ func openWorkspace() (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := os.Getenv("SLIPWAY_KEYS")
-	if keys == "" {
-		config, err := os.UserConfigDir()
-		if err != nil {
-			return nil, hint.Add(fmt.Errorf("key directory: %w", err), "export SLIPWAY_KEYS=DIR")
-		}
-		keys = filepath.Join(config, "slipway", "keys")
+	keys, err := keysDir()
+	if err != nil {
+		return nil, err
 	}
 	return &workspace{root, cache, keys}, nil
+}
+
+func keysDir() (string, error) {
+	if dir := os.Getenv("SLIPWAY_KEYS"); dir != "" {
+		return dir, nil
+	}
+	config, err := os.UserConfigDir()
+	if err != nil {
+		return "", hint.Add(fmt.Errorf("key directory: %w", err), "export SLIPWAY_KEYS=DIR")
+	}
+	return filepath.Join(config, "slipway", "keys"), nil
 }
 
 func cacheDir() (string, error) {
