@@ -13,12 +13,14 @@ type Options struct {
 	Salt    []byte // at most MaxSalt bytes
 	UUID    [16]byte
 	Workers int // goroutines that hash; one for each processor if not set
+	// TreeOnly leaves the superblock out: the tree begins at the offset.
+	TreeOnly bool
 }
 
 // Result describes a written tree.
 type Result struct {
 	RootHash [32]byte
-	HashSize int64 // bytes written at the offset: superblock block and tree
+	HashSize int64 // bytes written at the offset: superblock's block and tree
 }
 
 // chunk is the data one hash block of level 0 covers: what a worker reads at
@@ -49,14 +51,20 @@ func Format(ctx context.Context, data io.ReaderAt, dataSize int64, w io.WriterAt
 		data: data, blocks: blocks, w: w, tree: offset + BlockSize,
 		levels: levels(blocks), salt: opts.Salt,
 	}
+	if opts.TreeOnly {
+		f.tree = offset
+	}
 	root, err := f.hashAll(ctx, opts.Workers)
 	if err != nil {
 		return nil, fmt.Errorf("verity: %w", err)
 	}
+	size, err := HashSize(dataSize)
+	if opts.TreeOnly {
+		return &Result{RootHash: root, HashSize: size - BlockSize}, err
+	}
 	if _, err := w.WriteAt(append(super, make([]byte, BlockSize-len(super))...), offset); err != nil {
 		return nil, fmt.Errorf("verity: write superblock: %w", err)
 	}
-	size, err := HashSize(dataSize)
 	return &Result{RootHash: root, HashSize: size}, err
 }
 

@@ -107,6 +107,21 @@ func TestFormatSameDevice(t *testing.T) {
 	assert.NoError(t, verity.Verify(t.Context(), &slot, size, &slot, size, r.RootHash, nil, 2))
 }
 
+// The tree alone is the hash area without its first block.
+func TestTreeOnly(t *testing.T) {
+	data := pattern(1000)
+	whole, tree := &disk{}, &disk{}
+	opts := &verity.Options{Salt: []byte("salt")}
+	want, err := verity.Format(t.Context(), bytes.NewReader(data), int64(len(data)), whole, 0, opts)
+	require.NoError(t, err)
+	opts.TreeOnly = true
+	got, err := verity.Format(t.Context(), bytes.NewReader(data), int64(len(data)), tree, 0, opts)
+	require.NoError(t, err)
+	assert.Equal(t, want.RootHash, got.RootHash)
+	assert.Equal(t, want.HashSize-verity.BlockSize, got.HashSize)
+	assert.True(t, bytes.Equal(whole.b[verity.BlockSize:], tree.b))
+}
+
 func TestVerifyNamesFirstBadBlock(t *testing.T) {
 	const blocks = 128*128 + 300 // level 0: 131 blocks, level 1: 2, level 2: 1
 	data := pattern(blocks)
