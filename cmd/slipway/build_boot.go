@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -10,11 +11,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"slipway/build/authenticode"
 	"slipway/build/initramfs"
 	"slipway/build/tree"
 	"slipway/build/uki"
 	"slipway/cmd/internal/hint"
 	"slipway/overlays"
+	"slipway/signing"
 )
 
 // bootOptions is what the boot part of an image is made of.
@@ -28,6 +31,9 @@ type bootOptions struct {
 	keys      map[string][]byte // PEM public keys that may vouch for slots, by key id
 	time      int64
 	osRelease []byte
+
+	name, version string                  // of the image, to say what is signed
+	secureBoot    []authenticode.Identity // who signs the UKI for firmware
 }
 
 // boot is the finished boot part.
@@ -36,8 +42,8 @@ type boot struct {
 	id  string // what runs: see initramfs.BootID
 }
 
-// writeBoot makes the initramfs and writes the UKI to name.
-func writeBoot(name string, o *bootOptions) (*boot, error) {
+// writeBoot makes the initramfs and writes the UKI, signed, to name.
+func writeBoot(ctx context.Context, name string, o *bootOptions) (*boot, error) {
 	ram, err := makeInitramfs(o)
 	if err != nil {
 		return nil, err
@@ -68,10 +74,15 @@ func writeBoot(name string, o *bootOptions) (*boot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(name, file.Bytes(), 0o644); err != nil {
+	ctx = signing.About(ctx, fmt.Sprintf("kernel (UKI) of %s %s", o.name, o.version))
+	signed, err := signUKI(ctx, file.Bytes(), o.secureBoot)
+	if err != nil {
 		return nil, err
 	}
-	return &boot{tree.Stored(name, int64(file.Len()), sha256.Sum256(file.Bytes())), id}, nil
+	if err := os.WriteFile(name, signed, 0o644); err != nil {
+		return nil, err
+	}
+	return &boot{tree.Stored(name, int64(len(signed)), sha256.Sum256(signed)), id}, nil
 }
 
 func section(b []byte) *io.SectionReader {

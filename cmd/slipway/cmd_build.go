@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"slipway/build/authenticode"
 	"slipway/build/disk"
 	"slipway/build/finish"
 	"slipway/build/lock"
@@ -39,14 +40,17 @@ in --keys that are valid today, and carries their public halves. Without either
 it is signed by a development key, made on first use, and says that it is a
 development image. A build by other keys is a release build: development keys
 are refused beside them, and so is an image that holds a private key, an ssh
-host key, a machine id or a random seed. --release refuses all other builds.`
+host key, a machine id or a random seed. --release refuses all other builds.
+
+For Secure Boot, --secureboot-key signs the UKI too; firmware that is to start it
+needs that key's certificate in its variable db. See also slipway keys export.`
 
 func buildCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "build",
 		Usage:       "build the image of a channel",
 		Description: buildHelp,
-		Flags: append(signFlags(),
+		Flags: append(append(signFlags(), secureBootFlags()...),
 			channelFlag(),
 			overlayFlag(),
 			&cli.StringFlag{Name: "lock", Usage: "use exactly the packages of this lock `FILE`"},
@@ -75,6 +79,7 @@ func buildCommand() *cli.Command {
 				channel: c.String("channel"), overlays: c.StringSlice("overlay"),
 				lock: c.String("lock"), version: c.String("version"), out: c.String("out"),
 				mirror: c.String("mirror"), expired: c.Bool("allow-expired"), sign: readSignOptions(c),
+				secureKeys: c.StringSlice("secureboot-key"), secureCerts: c.StringSlice("secureboot-cert"),
 				strict: c.Bool("strict"), force: c.Bool("force"), jobs: min(c.Int("jobs"), runtime.NumCPU()), now: time.Now(),
 			}, rep)
 			rep.Close()
@@ -111,6 +116,7 @@ type buildOptions struct {
 	channel, lock, version, out, mirror string
 	overlays                            []string
 	sign                                *signOptions
+	secureKeys, secureCerts             []string // for Secure Boot
 	expired, strict, force              bool
 	jobs                                int
 	now                                 time.Time // to judge signatures by; nothing built depends on it
@@ -133,6 +139,10 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		return "", err
 	}
 	defer func() { err = keys.explain(err) }()
+	secureBoot, err := openSecureBoot(ctx, keys, o.sign, o.secureKeys, o.secureCerts)
+	if err != nil {
+		return "", err
+	}
 	packages, err := openPackages(w, o.mirror, o.expired, o.jobs, rep)
 	if err != nil {
 		return "", err
@@ -148,7 +158,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		return "", err
 	}
 	version := chooseVersion(o.version, locked)
-	inputs, err := digestInputs(w.root, config, locked, keys, o.channel, version)
+	inputs, err := digestInputs(w.root, config, locked, keys, secureBoot, o.channel, version)
 	if err != nil {
 		return "", err
 	}
@@ -204,11 +214,12 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err != nil {
 		return "", err
 	}
-	boot, err := writeBoot(filepath.Join(stage.Dir, release.UKI), &bootOptions{
+	boot, err := writeBoot(ctx, filepath.Join(stage.Dir, release.UKI), &bootOptions{
 		usr: finished.Usr, kernel: finished.Kernel, release: finished.KernelVersion,
 		config: config, engine: engine,
 		stub: tools.Path("usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
 		keys: keys.trusted(locked.Date), time: locked.Date.Unix(), osRelease: finished.OSRelease,
+		name: config.OSRelease["ID"], version: version, secureBoot: secureBoot,
 	})
 	if err != nil {
 		return "", err
@@ -327,7 +338,9 @@ func chooseVersion(asked string, l *lock.Lock) string {
 }
 
 // digestInputs covers everything a release is made of.
-func digestInputs(root string, config *overlays.Config, l *lock.Lock, keys *signers, channel, version string) (string, error) {
+func digestInputs(root string, config *overlays.Config, l *lock.Lock, keys *signers, secureBoot []authenticode.Identity,
+	channel, version string,
+) (string, error) {
 	sources, err := goprogram.Sources(root)
 	if err != nil {
 		return "", err
@@ -339,6 +352,12 @@ func digestInputs(root string, config *overlays.Config, l *lock.Lock, keys *sign
 	h := sha256.New()
 	fmt.Fprintf(h, "sources %x\noverlays %x\nkeys %s\nchannel %s\nversion %s\n", sources, config.Digest,
 		signed, channel, version)
+	for _, id := range secureBoot {
+		fmt.Fprintf(h, "secureboot %x\n", id.Certificate.Raw)
+		for _, c := range id.Chain {
+			fmt.Fprintf(h, "issued by %x\n", c.Raw)
+		}
+	}
 	for _, suite := range l.Suites {
 		fmt.Fprintf(h, "suite %s %s\n", suite.Suite, suite.InRelease)
 	}
