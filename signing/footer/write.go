@@ -88,3 +88,29 @@ func Write(ctx context.Context, w io.WriterAt, slotSize int64, f *Footer, signer
 	}
 	return nil
 }
+
+// Countersign returns the footer of a slot with signatures by more keys, in
+// place of older ones by the same keys. What is signed stays as it is, and so
+// do the signatures by others. It verifies none of those: the caller knows why
+// it trusts the slot.
+func Countersign(ctx context.Context, r io.ReaderAt, slotSize int64, signers ...Signer) ([]byte, error) {
+	raw, err := readRaw(r, slotSize)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := parseBody(raw.body, slotSize); err != nil {
+		return nil, err
+	}
+	added, err := sign(ctx, digest(raw.header, raw.body), signers)
+	if err != nil {
+		return nil, err
+	}
+	kept := slices.DeleteFunc(raw.signatures, func(old Signature) bool {
+		return slices.ContainsFunc(added, func(s Signature) bool { return s.KeyID == old.KeyID })
+	})
+	raw.signatures = append(kept, added...)
+	if len(raw.signatures) > maxSignatures {
+		return nil, fmt.Errorf("slot footer: %d signatures, want at most %d", len(raw.signatures), maxSignatures)
+	}
+	return assemble(raw)
+}

@@ -62,36 +62,41 @@ func (s *Stage) Close() error { return errors.Join(os.RemoveAll(s.Dir), s.lock.C
 // stage in its place, replacing a release of the same version, and points
 // "current" to it. Without a signature by every signer nothing is published.
 func (s *Stage) Publish(ctx context.Context, info *Info, signers ...Signer) (string, error) {
-	manifest, err := json.MarshalIndent(info, "", "  ")
-	if err != nil {
-		return "", err
-	}
-	manifest = append(manifest, '\n')
-	signatures, err := sign(ctx, manifest, signers)
-	if err != nil {
-		return "", err
-	}
-	for name, data := range map[string][]byte{
-		Manifest: manifest, Signatures: signatures, Sums: sums(info, manifest),
-	} {
-		if err := os.WriteFile(filepath.Join(s.Dir, name), data, 0o644); err != nil {
-			return "", err
-		}
-	}
-	err = os.Rename(s.final, s.old())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	if err := os.Rename(s.Dir, s.final); err != nil {
+	if err := s.Replace(ctx, info, signers...); err != nil {
 		return "", err
 	}
 	if err := os.Symlink(filepath.Base(s.final), s.link()); err != nil {
 		return "", err
 	}
-	if err := os.Rename(s.link(), filepath.Join(filepath.Dir(s.final), "current")); err != nil {
-		return "", err
+	return s.final, os.Rename(s.link(), filepath.Join(filepath.Dir(s.final), "current"))
+}
+
+// Replace is Publish, but leaves "current" as it is.
+func (s *Stage) Replace(ctx context.Context, info *Info, signers ...Signer) error {
+	manifest, err := json.MarshalIndent(info, "", "  ")
+	if err != nil {
+		return err
 	}
-	return s.final, os.RemoveAll(s.old())
+	manifest = append(manifest, '\n')
+	signatures, err := sign(ctx, manifest, signers)
+	if err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		Manifest: manifest, Signatures: signatures, Sums: sums(info, manifest),
+	} {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	err = os.Rename(s.final, s.old())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(s.Dir, s.final); err != nil {
+		return err
+	}
+	return os.RemoveAll(s.old())
 }
 
 // sums is what "sha256sum --check" reads: every file whose digest is known.
