@@ -68,7 +68,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			buildCommand(), lockCommand(), runCommand(), testCommand(),
-			inspectCommand(), verifyCommand(), keysCommand(), cacheCommand(), doctorCommand(),
+			inspectCommand(), payloadCommand(), verifyCommand(), keysCommand(), signCommand(), cacheCommand(), doctorCommand(),
 		},
 	}
 	for _, command := range app.Commands {

@@ -27,6 +27,8 @@ type WriteOptions struct {
 	Plan     Plan
 	Scratch  Scratch
 	Signers  []Signer
+	// About, if set, tells signers by their context what they sign.
+	About func(ctx context.Context, what string) context.Context
 }
 
 // Write writes a payload and gives its manifest. Equal plans give equal bytes,
@@ -61,8 +63,8 @@ func Write(ctx context.Context, w io.Writer, o *WriteOptions) (*Manifest, error)
 	if _, err := io.Copy(h, contextReader{ctx, data()}); err != nil {
 		return nil, fmt.Errorf("payload: read back data: %w", err)
 	}
-	ofMetadata, err := sign(ctx, sha256.Sum256(metadata), o.Signers)
-	ofPayload, err2 := sign(ctx, [32]byte(h.Sum(nil)), o.Signers)
+	ofMetadata, err := sign(o.about(ctx, "metadata"), sha256.Sum256(metadata), o.Signers)
+	ofPayload, err2 := sign(o.about(ctx, "data"), [32]byte(h.Sum(nil)), o.Signers)
 	if err := errors.Join(err, err2); err != nil {
 		return nil, fmt.Errorf("sign payload: %w", err)
 	}
@@ -75,6 +77,17 @@ func Write(ctx context.Context, w io.Writer, o *WriteOptions) (*Manifest, error)
 		}
 	}
 	return &m, nil
+}
+
+func (o *WriteOptions) about(ctx context.Context, part string) context.Context {
+	if o.About == nil {
+		return ctx
+	}
+	i, from := &o.Manifest.Info, ""
+	if i.SourceVersion != "" {
+		from = " from " + i.SourceVersion
+	}
+	return o.About(ctx, fmt.Sprintf("%s of the payload to %s %s%s", part, i.Name, i.Version, from))
 }
 
 // gather runs the plan: data into the scratch file, the rest into m.
