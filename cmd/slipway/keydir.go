@@ -58,8 +58,12 @@ func (d *keyDir) read() error {
 	if d.file, err = keyset.Read(text); err != nil {
 		return fmt.Errorf("%s: %w", d.path(keyset.FileName), err)
 	}
+	return d.readReferences()
+}
+
+func (d *keyDir) readReferences() error {
 	d.refs = map[string]string{}
-	text, err = os.ReadFile(d.path(referencesName))
+	text, err := os.ReadFile(d.path(referencesName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {

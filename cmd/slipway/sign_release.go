@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"slipway/cmd/internal/hint"
+	"slipway/cmd/internal/release"
+	"slipway/cmd/internal/report"
+	"slipway/signing"
+	"slipway/signing/footer"
+)
+
+// signRelease adds signatures to the slot in both images of a release and
+// signs its new release.json. The release is replaced as a whole, or stays as
+// it was.
+func signRelease(ctx context.Context, dir string, keys *signers, rep *report.Report) (err error) {
+	info, err := release.Read(dir)
+	if err != nil {
+		return err
+	}
+	if err := keys.suit(info.Development, dir); err != nil {
+		return err
+	}
+	if err := signAnew(dir, keys); err != nil {
+		return err
+	}
+	stage, err := release.NewStageFor(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	next := *info
+	next.Files = nil
+	for _, e := range info.Files {
+		from, to := filepath.Join(dir, e.Name), filepath.Join(stage.Dir, e.Name)
+		switch {
+		case strings.HasSuffix(e.Name, ".payload"):
+			rep.Warn("%s carries the slot as it was signed before and is left out: slipway payload create makes another", e.Name)
+			continue
+		case e.Name == release.Disk || e.Name == release.Slot:
+			if err := e.Check(dir, runtime.NumCPU()); err != nil {
+				return err
+			}
+			if err := copySigned(ctx, from, to, keys); err != nil {
+				return fmt.Errorf("%s: %w", e.Name, err)
+			}
+		default:
+			if err := os.Link(from, to); err != nil {
+				return err
+			}
+		}
+		described, err := release.Describe(stage.Dir, e.Name, runtime.NumCPU(), e.SHA256 != "")
+		if err != nil {
+			return err
+		}
+		next.Files = append(next.Files, described)
+	}
+	ctx = signing.About(ctx, fmt.Sprintf("%s of %s %s", release.Manifest, info.Name, info.Version))
+	if err := stage.Replace(ctx, &next, releaseSigners(keys.payload)...); err != nil {
+		return err
+	}
+	rep.Step("sign").Done("%s, by %s", dir, ids(keys.all()))
+	return nil
+}
+
+// signAnew checks that everyone who signed a release.json signs the next one.
+func signAnew(dir string, keys *signers) error {
+	list, err := release.ReadSignatures(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, old := range list {
+		if !slices.ContainsFunc(keys.payload, func(s signing.Signer) bool { return s.KeyID() == old.KeyID }) {
+			return hint.Add(fmt.Errorf("%s: is signed by %.20s, which has to sign it anew", filepath.Join(dir, release.Manifest), old.KeyID),
+				"name that key too; slipway sign %s adds signatures to that file alone", filepath.Join(dir, release.Manifest))
+		}
+	}
+	return nil
+}
+
+// copySigned copies an image and adds signatures to the slots in the copy.
+func copySigned(ctx context.Context, from, to string, keys *signers) (err error) {
+	in, size, err := openImage(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	slots, err := slotsIn(in, size)
+	if err != nil {
+		return err
+	}
+	var blocks [][]byte
+	var errs []error
+	for _, s := range slots {
+		block, err := countersign(ctx, s, keys)
+		blocks, errs = append(blocks, block), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := copySparse(ctx, out, in, size); err != nil {
+		return err
+	}
+	for i, s := range slots {
+		if _, err := out.WriteAt(blocks[i], s.offset+s.Size()-footer.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copySparse copies a file and keeps its holes. It shares the blocks if the
+// file system can.
+func copySparse(ctx context.Context, out, in *os.File, size int64) error {
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
+		return nil
+	}
+	if err := out.Truncate(size); err != nil {
+		return err
+	}
+	for at := int64(0); at < size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		start, err := unix.Seek(int(in.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil
+		}
+		end := size
+		if err != nil {
+			start = at // the file system knows no holes
+		} else if end, err = unix.Seek(int(in.Fd()), start, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(out, start), io.NewSectionReader(in, start, end-start)); err != nil {
+			return err
+		}
+		at = end
+	}
+	return nil
+}
