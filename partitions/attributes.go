@@ -57,6 +57,10 @@ func (a Attributes) Bootable() bool {
 	return a.Priority() > 0 && (a.Tries() > 0 || a.Successful())
 }
 
+// Tried is what a start from the slot makes of its attributes: one try less,
+// also of a proven slot, if there are any.
+func (a Attributes) Tried() Attributes { return a.WithTries(a.Tries() - 1) }
+
 // WithPriority returns a with another priority, cut to 0..15.
 func (a Attributes) WithPriority(n int) Attributes { return a.with(priorityShift, n) }
 

@@ -13,9 +13,9 @@ import (
 // passed over, so that a caller can try the next best one. ok is false if
 // no slot may be booted.
 func Next(t *Table, exclude ...int) (number int, ok bool) {
-	best := 0
+	best, slot := 0, usr()
 	for _, p := range t.Partitions {
-		if p.Type != usr() || slices.Contains(exclude, p.Number) || !p.Attributes.Bootable() {
+		if p.Type != slot || slices.Contains(exclude, p.Number) || !p.Attributes.Bootable() {
 			continue
 		}
 		if p.Attributes.Priority() > best {

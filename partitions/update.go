@@ -16,6 +16,10 @@ import (
 // the caller read.
 var ErrChanged = errors.New("partition table changed since it was read")
 
+// ErrNoSlot is what changes wrap that would leave no slot to boot on a disk
+// that has one.
+var ErrNoSlot = errors.New("no bootable slot would be left")
+
 // Change says what Update does to a table. The zero value changes nothing.
 type Change struct {
 	// Attributes replaces attributes by partition number and leaves every
@@ -34,6 +38,10 @@ type Change struct {
 	// Fit moves the backup to the end of the disk and, if the disk grew,
 	// lets the usable sectors reach up to it.
 	Fit bool
+
+	// Force allows a change after which no slot may be booted any more.
+	// Without it such a change is refused, unless none may be booted now.
+	Force bool
 
 	// resize changes sizes in sectors and leaves the other bytes alone.
 	resize map[int]int64
@@ -57,7 +65,8 @@ func UseTry(dev Device, t *Table, number int) error {
 	if p.Attributes.Tries() == 0 {
 		return nil
 	}
-	return SetAttributes(dev, t, number, p.Attributes.WithTries(p.Attributes.Tries()-1))
+	// The last try of the only slot may be taken: it is about to boot.
+	return Update(dev, t, Change{Attributes: map[int]Attributes{number: p.Attributes.Tried()}, Force: true})
 }
 
 // Repair makes both copies equal and good out of what Read found, moves the
@@ -94,7 +103,8 @@ func (t *Table) Room(number int) (last int64, err error) {
 
 // Update writes a changed table. The table on the disk must still be the one
 // in t, otherwise the error wraps ErrChanged; nothing is written before the
-// result is known to be sound. On success t is what is on the disk then.
+// result is known to be sound, with a slot to boot if there is one now. On
+// success t is what is on the disk then.
 //
 // Only sectors that change are written, only in the two places of the table,
 // and at every moment one copy is complete: a bad copy is first mended from
@@ -113,6 +123,15 @@ func Update(dev Device, t *Table, c Change) error {
 	if err != nil {
 		return err
 	}
+	list, err := parseEntries(entries, head)
+	if err != nil {
+		return err
+	}
+	if _, was := Next(now); was && !c.Force {
+		if _, is := Next(&Table{Partitions: list}); !is {
+			return ErrNoSlot
+		}
+	}
 	w := writer{dev: dev, sectorSize: t.SectorSize}
 	if err := w.update(now, head, entries); err != nil {
 		return err
@@ -123,20 +142,6 @@ func Update(dev Device, t *Table, c Change) error {
 	}
 	*t = *after
 	return nil
-}
-
-// With returns the table as Update would leave it, and writes nothing. Only
-// what a table says is meaningful in the result, not the state of its copies.
-func (t *Table) With(c Change) (*Table, error) {
-	head, entries, err := t.apply(c)
-	if err != nil {
-		return nil, err
-	}
-	after := *t
-	after.head, after.entries, after.DiskUUID = head, entries, head.DiskUUID
-	after.FirstUsable, after.LastUsable = int64(head.FirstUsable), int64(head.LastUsable)
-	after.Partitions, err = parseEntries(entries, head)
-	return &after, err
 }
 
 // apply makes the primary header and the array of the changed table.
@@ -189,9 +194,6 @@ func (t *Table) apply(c Change) (Header, []byte, error) {
 			return Header{}, nil, err
 		}
 		putEntry(entries, head, p)
-	}
-	if _, err := parseEntries(entries, head); err != nil {
-		return Header{}, nil, err
 	}
 	return head.withEntries(entries), entries, nil
 }

@@ -2,6 +2,7 @@ package partitions_test
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -21,9 +22,49 @@ func TestSetAttributesTouchesTwoSectorsOfEachCopy(t *testing.T) {
 	assert.Equal(t, []int64{last - 31, last, 3, 1}, r.Sectors(), "backup first, the one sector with entries 5 to 8")
 	assert.Equal(t, 2, r.Syncs())
 
-	r = powercut.Record(r.Disk)
-	require.NoError(t, partitions.SetAttributes(r, table, 6, 1))
+	large := create(t, layouts()[1])
+	r = powercut.Record(large)
+	require.NoError(t, partitions.SetAttributes(r, readAs(t, large, 4096), 6, 1))
+	lbas := slices.Compact(slices.Collect(func(yield func(int64) bool) {
+		for _, lba := range r.Sectors() {
+			yield(lba / 8)
+		}
+	}))
+	last = large.Size()/4096 - 1
+	assert.Equal(t, []int64{last - 4, last, 2, 1}, lbas, "one of the four sectors with entries")
+
+	r = powercut.Record(disk)
+	require.NoError(t, partitions.SetAttributes(r, mustRead(t, disk), 6, 0))
 	assert.Empty(t, r.Operations(), "nothing to change")
+}
+
+func TestUpdateKeepsASlotToBoot(t *testing.T) {
+	disk := defaultDisk(t)
+	for name, c := range map[string]partitions.Change{
+		"not proven": {Attributes: map[int]partitions.Attributes{3: partitions.Slot(1, 0, false)}},
+		"priority 0": {Attributes: map[int]partitions.Attributes{3: partitions.Slot(0, 1, true)}},
+		"removed":    {Remove: []int{3}},
+		"no slot":    {Put: []partitions.Partition{{Number: 3, Type: ids()("type"), UUID: ids()("x"), Start: 270336, Size: 1}}},
+		"no entries": {Entries: make([]byte, 128*128)},
+	} {
+		r := powercut.Record(disk)
+		assert.ErrorIs(t, partitions.Update(r, mustRead(t, disk), c), partitions.ErrNoSlot, name)
+		assert.Empty(t, r.Operations(), name)
+
+		c.Force = true
+		table := mustRead(t, disk)
+		require.NoError(t, partitions.Update(r, table, c), name)
+		_, ok := partitions.Next(table)
+		assert.False(t, ok, name)
+		require.NoError(t, partitions.Update(r, table, partitions.Change{DiskUUID: ids()("other")}), "what is lost already is no reason")
+	}
+	require.NoError(t, partitions.Update(disk, mustRead(t, disk), partitions.Change{
+		Attributes: map[int]partitions.Attributes{3: 0, 4: partitions.Slot(1, 1, false)},
+	}))
+	table := mustRead(t, disk)
+	require.NoError(t, partitions.UseTry(disk, table, 4), "the last try of the only slot")
+	_, ok := partitions.Next(table)
+	assert.False(t, ok)
 }
 
 func TestUpdateRefusesATableThatChanged(t *testing.T) {

@@ -162,38 +162,36 @@ func (d *drive) table() (*partitions.Table, bool) {
 // update writes a change, unless it takes away the last bootable slot, and
 // returns the exit code.
 func (d *drive) update(t *partitions.Table, c partitions.Change) int {
-	after, err := t.With(c)
-	if err != nil {
-		return d.r.errorf("%s: %v\n", d.path, err)
-	}
-	if !d.mayLose(t, after) {
-		return 1
-	}
-	if err := partitions.Update(d.file, t, c); err != nil {
+	c.Force = d.r.force
+	switch err := partitions.Update(d.file, t, c); {
+	case errors.Is(err, partitions.ErrNoSlot):
+		return d.lastSlot()
+	case err != nil:
 		return d.r.errorf("%s: %v\n", d.path, err)
 	}
 	return 0
 }
 
-// mayLose says whether after may take before's place: not if the disk can
-// boot and could not any more, without --force. A nil table boots nothing.
-func (d *drive) mayLose(before, after *partitions.Table) bool {
-	if d.r.force || before == nil {
-		return true
-	}
-	_, was := partitions.Next(before)
-	if after != nil {
-		if _, is := partitions.Next(after); is {
-			return true
-		}
-	}
-	if was {
-		d.r.errorf("%s: no bootable slot would be left; --force does it all the same\n", d.path)
-	}
-	return !was
+// lastSlot refuses to take away the last bootable slot.
+func (d *drive) lastSlot() int {
+	return d.r.errorf("%s: %v; --force does it all the same\n", d.path, partitions.ErrNoSlot)
 }
 
-// current is the table that mayLose compares with, nil if there is none.
+// mayLose says whether the whole table may go, which without --force it may
+// not if the disk boots.
+func (d *drive) mayLose() bool {
+	t := d.current()
+	if d.r.force || t == nil {
+		return true
+	}
+	_, boots := partitions.Next(t)
+	if boots {
+		d.lastSlot()
+	}
+	return !boots
+}
+
+// current is the table on the disk, nil if there is none.
 func (d *drive) current() *partitions.Table {
 	t, err := partitions.Read(d.file, int64(d.size), d.sectorSize)
 	if err != nil {

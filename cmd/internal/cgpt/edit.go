@@ -102,7 +102,7 @@ func (d *drive) create(zap bool, empty partitions.Empty) int {
 			return r.errorf("%s: a GPT is marked ignored, \"%s legacy -e\" ends that\n", d.path, r.Name)
 		}
 	}
-	if !d.mayLose(d.current(), nil) {
+	if !d.mayLose() {
 		return 1
 	}
 	if !zap {

@@ -126,7 +126,7 @@ func (d *drive) legacy(mode byte) int {
 		h1.sign(signatureIgnored)
 		return d.raw(maskPrimary, 0)
 	}
-	if !d.mayLose(d.current(), nil) {
+	if !d.mayLose() {
 		return 1
 	}
 	if d.validEntries&maskSecondary == 0 {
