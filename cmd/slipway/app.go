@@ -68,7 +68,8 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			buildCommand(), lockCommand(), runCommand(), testCommand(),
-			inspectCommand(), payloadCommand(), verifyCommand(), keysCommand(), signCommand(), cacheCommand(), doctorCommand(),
+			inspectCommand(), payloadCommand(), verifyCommand(), keysCommand(), signCommand(),
+			serveCommand(), cacheCommand(), doctorCommand(),
 		},
 	}
 	for _, command := range app.Commands {

@@ -1,0 +1,25 @@
+package server
+
+import (
+	"time"
+
+	"slipway/signing/omaha"
+)
+
+// Reload looks for new releases and rules at once.
+func (s *Server) Reload() (bool, error) { return s.catalog.reload() }
+
+// Database is the path of the file that keeps the machines.
+func (s *Server) Database() string { return s.o.Database }
+
+// Machine gives what is known of a machine.
+func (s *Server) Machine(id string) *Machine {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	return s.store.machines[id]
+}
+
+// Decide gives the version a machine would be offered, "" for none.
+func (s *Server) Decide(app *omaha.App, now time.Time) string {
+	return decide(s.catalog.get(), &question{app: app, machine: &Machine{ID: app.MachineID}, now: now}).version
+}
