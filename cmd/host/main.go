@@ -17,10 +17,10 @@ func main() {
 	if _, ok := host.Programs()[name]; !ok && len(args) > 0 {
 		name, args = args[0], args[1:]
 	}
-	run, ok := host.Programs()[name]
+	program, ok := host.Programs()[name]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "usage: slipway-host NAME ARGS\nprograms: %s\n", strings.Join(host.Names(), " "))
 		os.Exit(2)
 	}
-	os.Exit(run(name, args))
+	os.Exit(program.Run(name, args))
 }

@@ -15,8 +15,8 @@ import (
 // /usr.
 const hostBinary = "bin/slipway-host"
 
-// addHostPrograms compiles the host's binary into /usr, with a link for each
-// of its programs.
+// addHostPrograms compiles the host's binary into /usr, with links for
+// those of its programs that have one.
 func addHostPrograms(ctx context.Context, w *workspace, usr *tree.Tree, time int64) error {
 	name, err := goprogram.Build(ctx, w.root, "slipway/cmd/host", w.cache)
 	if err != nil {
@@ -33,7 +33,7 @@ func addHostPrograms(ctx context.Context, w *workspace, usr *tree.Tree, time int
 	if err := usr.Set(hostBinary, binary); err != nil {
 		return err
 	}
-	for _, link := range host.Names() {
+	for _, link := range host.Links() {
 		node := &tree.Node{
 			Type: tree.Symlink, Mode: 0o777, MTime: time, Origin: "slipway", Target: path.Base(hostBinary),
 		}

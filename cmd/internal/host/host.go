@@ -3,38 +3,67 @@
 package host
 
 import (
+	"context"
 	"maps"
 	"os"
+	"os/signal"
 	"slices"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"slipway/cmd/internal/cgpt"
+	"slipway/cmd/internal/health"
 	"slipway/cmd/internal/rootdev"
 )
 
-// Program runs one of the host's programs under the name it was called by
-// and returns the exit code.
-type Program func(name string, args []string) int
+// Program is one of the host's programs.
+type Program struct {
+	// Run runs it under the name it was called by and returns the exit code.
+	Run func(name string, args []string) int
+	// Linked says that an image has a link of its name: it is one that people
+	// know. The others are called as "slipway-host NAME".
+	Linked bool
+}
 
 // Programs are the programs by the names they are called by.
 func Programs() map[string]Program {
 	return map[string]Program{
-		"cgpt": func(name string, args []string) int {
+		"cgpt": {Linked: true, Run: func(name string, args []string) int {
 			return cgpt.Main(args, cgpt.Env{
 				Name: name, Stdout: os.Stdout, Stderr: os.Stderr, NewUUID: uuid.New,
 				Dev: "/dev", Proc: "/proc", Sys: "/sys", Stat: unix.Stat,
 			})
-		},
-		"rootdev": func(name string, args []string) int {
+		}},
+		"rootdev": {Linked: true, Run: func(name string, args []string) int {
 			return rootdev.Main(args, rootdev.Env{
 				Name: name, Stdout: os.Stdout, Stderr: os.Stderr,
 				Dev: "/dev", Proc: "/proc", Sys: "/sys", Stat: unix.Stat,
 			})
-		},
+		}},
+		"update_engine_client": {Linked: true, Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return health.Client(ctx, args, health.Host(name)) })
+		}},
+		"health": {Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return health.Main(ctx, args, health.Host("slipway-host "+name)) })
+		}},
+		"status": {Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return health.ShowStatus(ctx, args, health.Host("slipway-host "+name)) })
+		}},
 	}
 }
 
-// Names lists the programs in byte order: the links an image has to the binary.
+// untilSignal runs a program whose context ends when it is asked to stop.
+func untilSignal(run func(context.Context) int) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	return run(ctx)
+}
+
+// Names lists the programs in byte order.
 func Names() []string { return slices.Sorted(maps.Keys(Programs())) }
+
+// Links lists the programs that an image has links for, in byte order.
+func Links() []string {
+	return slices.DeleteFunc(Names(), func(name string) bool { return !Programs()[name].Linked })
+}
