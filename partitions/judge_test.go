@@ -1,7 +1,10 @@
 package partitions_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,4 +125,76 @@ func TestReadWhatJudgesWrite(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, partitions.Slot(5, 3, false), table.Partitions[0].Attributes)
 	assert.False(t, table.Damaged())
+}
+
+// Random tables are byte for byte those that sgdisk writes of the same
+// partitions, and that cgpt does where it can set everything.
+func TestJudgesWriteTheSameTables(t *testing.T) {
+	toolstest.Command(t, "sgdisk")
+	compared := 0
+	for seed := uint64(0); compared < 30; seed++ {
+		l := randomLayout(rand.New(rand.NewPCG(seed, 4)))
+		if l.SectorSize != 512 || l.DiskSize() > 4<<40 {
+			continue // of image files they know no other sectors
+		}
+		compared++
+		want := create(t, l)
+		path, f := image(t, powercut.New(l.DiskSize()))
+		judge(t, "sgdisk", append(sgdiskArgs(l), path)...)
+		sameTable(t, fmt.Sprintf("seed %d: sgdisk", seed), want, f)
+		assert.Contains(t, judge(t, "sgdisk", "-v", path), "No problems found")
+
+		if compared%3 != 0 {
+			continue
+		}
+		path, f = image(t, powercut.New(l.DiskSize()))
+		judge(t, "cgpt", "create", path)
+		table, err := partitions.Read(f, l.DiskSize(), 512)
+		require.NoError(t, err)
+		l.DiskUUID = table.DiskUUID
+		for i := range l.Partitions {
+			p := &l.Partitions[i]
+			p.Attributes &= 0xffff << 48 // all that -A sets
+			label := []rune(p.Label)
+			p.Label = string(label[:min(len(label), 35)]) // all that -l stores
+			judge(t, "cgpt", append(cgptArgs(*p), path)...)
+		}
+		sameTable(t, fmt.Sprintf("seed %d: cgpt", seed), create(t, l), f)
+	}
+}
+
+// sgdiskArgs make the table of a layout.
+func sgdiskArgs(l partitions.Layout) []string {
+	args := []string{"-a", "1", "-U", l.DiskUUID.String()}
+	for _, p := range l.Partitions {
+		n := fmt.Sprint(p.Number)
+		args = append(args, "-n", fmt.Sprintf("%s:%d:%d", n, p.Start, p.End()), "-t", n+":"+p.Type.String(),
+			"-u", n+":"+p.UUID.String(), "-c", n+":"+p.Label, "-A", fmt.Sprintf("%s:=:%016X", n, uint64(p.Attributes)))
+	}
+	return args
+}
+
+// cgptArgs add one partition.
+func cgptArgs(p partitions.Partition) []string {
+	return []string{
+		"add", "-i", fmt.Sprint(p.Number), "-b", fmt.Sprint(p.Start), "-s", fmt.Sprint(p.Size), "-t", p.Type.String(),
+		"-u", p.UUID.String(), "-l", p.Label, "-A", fmt.Sprintf("%#x", uint64(p.Attributes)>>48),
+	}
+}
+
+// sameTable compares both copies of a table.
+func sameTable(t *testing.T, name string, want *powercut.Disk, got io.ReaderAt) {
+	t.Helper()
+	for _, off := range []int64{512, want.Size() - 33*512} {
+		a, b := make([]byte, 33*512), make([]byte, 33*512)
+		_, err := want.ReadAt(a, off)
+		require.NoError(t, err)
+		_, err = got.ReadAt(b, off)
+		require.NoError(t, err)
+		for i := 0; i < len(a); i += 128 {
+			if !bytes.Equal(a[i:i+128], b[i:i+128]) {
+				t.Fatalf("%s: differs at %d:\n%x\n%x", name, off+int64(i), a[i:i+128], b[i:i+128])
+			}
+		}
+	}
 }
