@@ -119,11 +119,51 @@ func signedAttributes(content []byte) ([]byte, error) {
 	return slices.Concat(attributes...), nil
 }
 
-// addSignedData writes a SignedData with one signature. content is a
-// SpcIndirectDataContent without its tag, or nil for a detached signature;
-// attributes may be nil.
-func addSignedData(b *cryptobyte.Builder, id *Identity, content, attributes, signature []byte) {
-	certificate := id.Certificate
+// signer is one signer of a SignedData.
+type signer struct {
+	*Identity
+	attributes []byte // the content of their SET, nil for none
+	signature  []byte
+}
+
+// info is a SignerInfo.
+func (s *signer) info() ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(1)
+		b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddBytes(s.Certificate.RawIssuer)
+			b.AddASN1BigInt(s.Certificate.SerialNumber)
+		})
+		addAlgorithm(b, oidSHA256)
+		if s.attributes != nil {
+			b.AddASN1(tag0, func(b *cryptobyte.Builder) { b.AddBytes(s.attributes) })
+		}
+		addAlgorithm(b, signatureAlgorithm(s.Certificate.PublicKey))
+		b.AddASN1OctetString(s.signature)
+	})
+	return b.Bytes()
+}
+
+// encodeSignedData makes a SignedData. content is a SpcIndirectDataContent
+// without its tag, or nil for a detached signature.
+func encodeSignedData(content []byte, signers ...signer) ([]byte, error) {
+	var infos [][]byte
+	var certificates []*x509.Certificate
+	for i := range signers {
+		info, err := signers[i].info()
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+		for _, c := range append([]*x509.Certificate{signers[i].Certificate}, signers[i].Chain...) {
+			if !containsCertificate(certificates, c) {
+				certificates = append(certificates, c)
+			}
+		}
+	}
+	slices.SortFunc(infos, bytes.Compare) // the order of DER's SET OF
+	var b cryptobyte.Builder
 	b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1Int64(1)
 		b.AddASN1(tags.SET, func(b *cryptobyte.Builder) { addAlgorithm(b, oidSHA256) })
@@ -138,27 +178,13 @@ func addSignedData(b *cryptobyte.Builder, id *Identity, content, attributes, sig
 			})
 		})
 		b.AddASN1(tag0, func(b *cryptobyte.Builder) {
-			b.AddBytes(certificate.Raw)
-			for _, c := range id.Chain {
+			for _, c := range certificates {
 				b.AddBytes(c.Raw)
 			}
 		})
-		b.AddASN1(tags.SET, func(b *cryptobyte.Builder) {
-			b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1Int64(1)
-				b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
-					b.AddBytes(certificate.RawIssuer)
-					b.AddASN1BigInt(certificate.SerialNumber)
-				})
-				addAlgorithm(b, oidSHA256)
-				if attributes != nil {
-					b.AddASN1(tag0, func(b *cryptobyte.Builder) { b.AddBytes(attributes) })
-				}
-				addAlgorithm(b, signatureAlgorithm(certificate.PublicKey))
-				b.AddASN1OctetString(signature)
-			})
-		})
+		b.AddASN1(tags.SET, func(b *cryptobyte.Builder) { b.AddBytes(slices.Concat(infos...)) })
 	})
+	return b.Bytes()
 }
 
 // signatureAlgorithm names what CMS calls the way a key signs.

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	tags "golang.org/x/crypto/cryptobyte/asn1"
@@ -73,6 +74,9 @@ type Options struct {
 	// Identities sign, each by itself and in this order. Firmware is content
 	// with one that it trusts; several are for changing keys.
 	Identities []Identity
+	// Joint makes one signature by all identities together, for readers that
+	// look at one only, such as the Linux kernel's kexec_file_load.
+	Joint bool
 	// Keep leaves the signatures that the file has in front of the new ones,
 	// but for those by the same certificates.
 	Keep bool
@@ -100,17 +104,12 @@ func Sign(ctx context.Context, w io.Writer, r io.ReaderAt, size int64, o *Option
 			return fmt.Errorf("PE file: signatures: %w", err)
 		}
 	}
-	var pending []error
-	for i := range o.Identities {
-		der, err := signFile(ctx, &o.Identities[i], digest)
-		if err != nil {
-			pending = append(pending, err) // the others may have something to ask, too
-			continue
-		}
-		table = addEntry(table, entry{entryRevision, entryCMS, der})
-	}
-	if err := errors.Join(pending...); err != nil {
+	signatures, err := signFile(ctx, o, digest)
+	if err != nil {
 		return err
+	}
+	for _, der := range signatures {
+		table = addEntry(table, entry{entryRevision, entryCMS, der})
 	}
 	if len(table) > maxTable {
 		return fmt.Errorf("PE file: signatures: %d bytes, at most %d are read", len(table), maxTable)
@@ -126,13 +125,11 @@ func keep(table []byte, digest [sha256.Size]byte, ids []Identity) ([]byte, error
 	}
 	var kept []byte
 	for _, e := range entries {
-		s := Signature{DER: e.content}
-		if e.kind == entryCMS {
-			s.Err = s.read(digest)
-		}
 		again := false
-		for _, id := range ids {
-			again = again || s.Certificate != nil && s.Certificate.Equal(id.Certificate)
+		for _, s := range e.signatures(digest) {
+			for _, id := range ids {
+				again = again || s.Certificate != nil && s.Certificate.Equal(id.Certificate)
+			}
 		}
 		if !again {
 			kept = addEntry(kept, e)
@@ -141,8 +138,8 @@ func keep(table []byte, digest [sha256.Size]byte, ids []Identity) ([]byte, error
 	return kept, nil
 }
 
-// signFile is the signature of a file with that digest.
-func signFile(ctx context.Context, id *Identity, digest [sha256.Size]byte) ([]byte, error) {
+// signFile gives the signatures of a file with that digest.
+func signFile(ctx context.Context, o *Options, digest [sha256.Size]byte) ([][]byte, error) {
 	content, err := indirectData(digest)
 	if err != nil {
 		return nil, err
@@ -155,18 +152,42 @@ func signFile(ctx context.Context, id *Identity, digest [sha256.Size]byte) ([]by
 	if err != nil {
 		return nil, err
 	}
-	signature, err := id.sign(ctx, signed)
-	if err != nil {
-		return nil, err
+	var signers []signer
+	var pending []error
+	for i := range o.Identities {
+		id := &o.Identities[i]
+		signature, err := id.sign(ctx, signed)
+		if err != nil {
+			pending = append(pending, err) // the others may have something to ask, too
+			continue
+		}
+		signers = append(signers, signer{id, attributes, signature})
 	}
-	var b cryptobyte.Builder
-	b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
-		oidSignedData.add(b)
-		b.AddASN1(tag0, func(b *cryptobyte.Builder) {
-			addSignedData(b, id, content, attributes, signature)
+	if len(pending) > 0 {
+		return nil, errors.Join(pending...)
+	}
+	step := 1
+	if o.Joint {
+		step = max(len(signers), 1)
+	}
+	var signatures [][]byte
+	for some := range slices.Chunk(signers, step) {
+		data, err := encodeSignedData(content, some...)
+		if err != nil {
+			return nil, err
+		}
+		var b cryptobyte.Builder
+		b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
+			oidSignedData.add(b)
+			b.AddASN1(tag0, func(b *cryptobyte.Builder) { b.AddBytes(data) })
 		})
-	})
-	return b.Bytes()
+		der, err := b.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		signatures = append(signatures, der)
+	}
+	return signatures, nil
 }
 
 // SignDetached signs content that is elsewhere, of which it is given the
@@ -180,7 +201,5 @@ func SignDetached(ctx context.Context, id *Identity, digest [sha256.Size]byte) (
 	if err != nil {
 		return nil, err
 	}
-	var b cryptobyte.Builder
-	addSignedData(&b, id, nil, nil, signature)
-	return b.Bytes()
+	return encodeSignedData(nil, signer{id, nil, signature})
 }

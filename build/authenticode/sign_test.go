@@ -198,6 +198,31 @@ func TestSeveralSignatures(t *testing.T) {
 	assert.EqualError(t, err, "PE file: is not signed")
 }
 
+// TestJointSignature has several sign together.
+func TestJointSignature(t *testing.T) {
+	ids := identities(t)
+	var b bytes.Buffer
+	file := program(0)
+	o := &authenticode.Options{
+		Identities: []authenticode.Identity{ids["RSA-2048"], ids["ECDSA P-256"]}, Joint: true,
+	}
+	require.NoError(t, authenticode.Sign(t.Context(), &b, bytes.NewReader(file), int64(len(file)), o))
+	f := read(t, b.Bytes())
+	require.Len(t, f.Signatures, 2)
+	assert.Equal(t, f.Signatures[0].DER, f.Signatures[1].DER)
+	for _, id := range o.Identities {
+		_, err := f.Verify(id.Certificate)
+		assert.NoError(t, err)
+	}
+	_, err := f.Verify(ids["RSA-4096"].Certificate)
+	assert.Error(t, err)
+	assert.Len(t, read(t, sign(t, b.Bytes(), true, ids["RSA-2048"])).Signatures, 1, "replaced as a whole")
+	o.Identities = nil
+	b.Reset()
+	require.NoError(t, authenticode.Sign(t.Context(), &b, bytes.NewReader(file), int64(len(file)), o))
+	assert.Empty(t, read(t, b.Bytes()).Signatures)
+}
+
 // TestEveryBitIsCovered flips each bit of a signed file: either the file is
 // refused or its signature is. Left out are the checksum, and the signature's
 // length, in which zeros may count.
