@@ -18,7 +18,13 @@ type Image struct {
 	base io.ReaderAt
 	size int64
 	ops  []Operation
+	// touching are the operations that change something of a zone.
+	touching map[int64][]int
 }
+
+// zone is the stretch of a disk for which Image knows what touches it, in
+// bytes: a machine's recording has tens of thousands of operations.
+const zone = 1 << 20
 
 // Replay does operations to a disk of size bytes: those of a Cut, or the
 // beginning of a recording. base counts as zeros past its end. Operations
@@ -29,7 +35,13 @@ func Replay(base io.ReaderAt, size int64, ops []Operation) (*Image, error) {
 			return nil, fmt.Errorf("replay %s: disk is %d bytes", op, size)
 		}
 	}
-	return &Image{base, size, ops}, nil
+	i := &Image{base, size, ops, map[int64][]int{}}
+	for n, op := range ops {
+		for z := op.Offset / zone; op.Kind.changes() && z*zone < op.Offset+op.Size; z++ {
+			i.touching[z] = append(i.touching[z], n)
+		}
+	}
+	return i, nil
 }
 
 // Size is the size of the disk in bytes.
@@ -49,16 +61,30 @@ func (i *Image) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	clear(p[n:])
-	for _, op := range i.ops {
+	for at := off; at < off+int64(len(p)); {
+		end := min((at/zone+1)*zone, off+int64(len(p)))
+		if err := i.overlay(p[at-off:end-off], at); err != nil {
+			return 0, err
+		}
+		at = end
+	}
+	return len(p), eof
+}
+
+// overlay does what the operations did to the bytes at an offset, all in one
+// zone.
+func (i *Image) overlay(p []byte, off int64) error {
+	for _, n := range i.touching[off/zone] {
+		op := i.ops[n]
 		if !op.touches(off, int64(len(p))) {
 			continue
 		}
 		from, to := max(op.Offset, off), min(op.Offset+op.Size, off+int64(len(p)))
 		if n, err := op.ReadAt(p[from-off:to-off], from-op.Offset); int64(n) < to-from {
-			return 0, fmt.Errorf("replay %s: %w", op, err)
+			return fmt.Errorf("replay %s: %w", op, err)
 		}
 	}
-	return len(p), eof
+	return nil
 }
 
 // WriteFile writes the disk into an empty file, zeros as holes.
