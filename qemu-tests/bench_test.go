@@ -3,6 +3,7 @@ package qemutests_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,7 +23,8 @@ import (
 )
 
 var (
-	channelFlag = flag.String("channel", "all", "test the image of `CHANNEL`: alpha, beta, stable or all")
+	channelFlag = flag.String("channel", "ci", "test the image of `CHANNEL`: alpha, beta, stable, all, or ci "+
+		"for alpha and some of the others")
 	accelFlag   = flag.String("accel", "auto", "run machines with `ACCEL`: auto, tcg or kvm")
 	releaseFlag = flag.String("release", "", "test the release in `DIR` instead of building one")
 	consoleFlag = flag.Bool("console", false, "log the consoles as they come")
@@ -31,16 +33,40 @@ var (
 
 // shared is what all tests of one run share: the image of a channel is built
 // once, though it is tested by many.
-var shared = &bench{releases: map[string]*release{}}
+var shared = &bench{labs: map[string]*lab{}}
 
 // bench is where machines are tested.
 type bench struct {
 	cache string // of slipway
 	tools *tools.Tree
 
-	mu       sync.Mutex
-	releases map[string]*release
-	accel    vm.Accel
+	mu      sync.Mutex
+	labs    map[string]*lab
+	accel   vm.Accel
+	scratch string // directory of what outlives a test
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := shared.close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// close ends the machines that tests share and removes their files.
+func (b *bench) close() error {
+	var errs []error
+	for _, l := range b.labs {
+		for _, v := range l.machines {
+			errs = append(errs, v.Close())
+		}
+	}
+	if b.scratch != "" {
+		errs = append(errs, os.RemoveAll(b.scratch))
+	}
+	return errors.Join(errs...)
 }
 
 // release is a built image.
@@ -65,63 +91,69 @@ func readRelease(dir string) (*release, error) {
 
 func (r *release) path(name string) string { return filepath.Join(r.dir, name) }
 
-// eachChannel runs the test for every channel asked for, in parallel.
-func eachChannel(t *testing.T, test func(t *testing.T, b *bench, r *release)) {
-	onChannels(t, channels(t), test)
-}
+// scope says on which channels a test runs if nobody names one: "ci".
+type scope int
 
-// oneChannel runs the test for one of the channels asked for: it is about
-// parts that no channel has otherwise.
-func oneChannel(t *testing.T, test func(t *testing.T, b *bench, r *release)) {
-	onChannels(t, channels(t)[:1], test)
-}
+const (
+	alphaOnly    scope = iota // the channels hold the same parts
+	everyChannel              // the heart of the promise
+)
 
 // channels are those asked for on the command line.
-func channels(t *testing.T) []string {
+func channels(t *testing.T, s scope) []string {
 	if *releaseFlag != "" {
 		r, err := readRelease(*releaseFlag)
 		require.NoError(t, err)
 		return []string{r.Channel}
 	}
-	if *channelFlag == "all" {
+	switch {
+	case *channelFlag == "all", *channelFlag == "ci" && s == everyChannel:
 		return []string{"alpha", "beta", "stable"}
+	case *channelFlag == "ci":
+		return []string{"alpha"}
 	}
 	return []string{*channelFlag}
 }
 
-func onChannels(t *testing.T, channels []string, test func(t *testing.T, b *bench, r *release)) {
+// eachChannel runs the test for every channel asked for, in parallel.
+func eachChannel(t *testing.T, s scope, test func(t *testing.T, l *lab)) {
 	if testing.Short() {
 		t.Skip("boots machines; -short leaves that out")
 	}
 	t.Parallel()
-	for _, channel := range channels {
+	for _, channel := range channels(t, s) {
 		t.Run(channel, func(t *testing.T) {
 			t.Parallel()
-			test(t, shared, shared.release(t, channel))
+			test(t, shared.lab(t, channel))
 		})
 	}
 }
 
-// release builds the image of a channel, once.
-func (b *bench) release(t testing.TB, channel string) *release {
+// lab builds the image of a channel, once.
+func (b *bench) lab(t testing.TB, channel string) *lab {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.tools == nil {
 		b.cache, b.tools = toolstest.CacheDir(t), toolstest.Tree(t, "run")
 	}
-	if b.releases[channel] == nil {
+	if b.scratch == "" {
+		var err error
+		b.scratch, err = os.MkdirTemp("", "slipway-qemu-tests-")
+		require.NoError(t, err)
+	}
+	if b.labs[channel] == nil {
 		dir := *releaseFlag
 		if dir == "" {
 			dir = b.build(t, channel)
 		}
 		r, err := readRelease(dir)
 		require.NoError(t, err)
-		b.releases[channel] = r
+		b.labs[channel] = &lab{bench: b, release: r}
 	}
 	if b.accel == "" {
-		b.accel = b.chooseAccel(t, b.releases[channel])
+		b.accel = b.chooseAccel(t, b.labs[channel].release)
 	}
-	return b.releases[channel]
+	return b.labs[channel]
 }
 
 // build runs "slipway build", which does nothing if nothing changed, and

@@ -18,7 +18,7 @@ func BenchmarkBoot(b *testing.B) {
 	if testing.Short() {
 		b.Skip("boots machines; -short leaves that out")
 	}
-	r := shared.release(b, "alpha")
+	r := shared.lab(b, "alpha")
 	for _, firmware := range []vm.Firmware{vm.BIOS, vm.UEFI} {
 		b.Run(string(firmware), func(b *testing.B) {
 			var engine, agent, up, cpu float64

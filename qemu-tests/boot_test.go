@@ -2,13 +2,11 @@ package qemutests_test
 
 import (
 	"archive/tar"
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,9 +17,9 @@ import (
 // TestBIOS uses one machine as an administrator would: it boots on a disk
 // larger than the image, runs what the image is for, and restarts.
 func TestBIOS(t *testing.T) {
-	eachChannel(t, func(t *testing.T, b *bench, r *release) {
+	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
 		const diskSize = 12 << 30
-		m := newMachine(t, b, r, &vm.Config{
+		m := newMachine(t, l, &vm.Config{
 			DiskSize: diskSize, Memory: 2048,
 			Drives: []vm.Drive{{Path: containerImage(t), Serial: "container"}},
 		})
@@ -36,14 +34,14 @@ func TestBIOS(t *testing.T) {
 		t.Run("docker", m.testDocker)
 		t.Run("etcd", m.testEtcd)
 		t.Run("second-boot", m.testSecondBoot)
-		t.Run("disk-is-sound", func(t *testing.T) { m.testDiskIsSound(t, b) })
+		t.Run("disk-is-sound", func(t *testing.T) { m.testDiskIsSound(t) })
 	})
 }
 
 // TestUEFI starts the same image from OVMF.
 func TestUEFI(t *testing.T) {
-	eachChannel(t, func(t *testing.T, b *bench, r *release) {
-		m := newMachine(t, b, r, &vm.Config{Firmware: vm.UEFI, Memory: 2048})
+	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
+		m := newMachine(t, l, &vm.Config{Firmware: vm.UEFI, Memory: 2048})
 		m.booted(t)
 		t.Run("firmware", func(t *testing.T) { m.run(t, "test -d /sys/firmware/efi") })
 		t.Run("usr", m.testUSR)
@@ -71,8 +69,8 @@ func (m *machine) testUSR(t *testing.T) {
 }
 
 func (m *machine) testVersion(t *testing.T) {
-	assert.Equal(t, m.release.Version, m.run(t, ". /etc/os-release; echo $VERSION_ID"))
-	assert.Equal(t, m.release.Version, m.bootReport(t).Version)
+	assert.Equal(t, m.lab.Version, m.run(t, ". /etc/os-release; echo $VERSION_ID"))
+	assert.Equal(t, m.lab.Version, m.bootReport(t).Version)
 }
 
 // containerImage makes a disk that is a tar with one static program, and
@@ -110,26 +108,18 @@ func (m *machine) testEtcd(t *testing.T) {
 
 // testSecondBoot restarts the machine and looks for what was there before.
 func (m *machine) testSecondBoot(t *testing.T) {
-	const look = "cat /etc/slipway-test /var/lib/slipway-test /etc/machine-id; hostname"
-	m.run(t, "echo kept in etc >/etc/slipway-test; echo kept in var >/var/lib/slipway-test")
-	before := m.run(t, look)
-	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
-	defer cancel()
-	m.started = time.Now()
-	require.NoError(t, m.Reboot(ctx))
-	m.booted(t)
+	before := m.keep(t)
+	m.reboot(t)
 	assert.Equal(t, before, m.run(t, look))
 	assert.Equal(t, "USR-A", m.bootReport(t).Slot)
 }
 
 // testDiskIsSound has foreign tools look at the disk after the machine was
 // switched off.
-func (m *machine) testDiskIsSound(t *testing.T, b *bench) {
-	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
-	defer cancel()
-	require.NoError(t, m.Shutdown(ctx))
+func (m *machine) testDiskIsSound(t *testing.T) {
+	m.shutdown(t)
 	raw := filepath.Join(t.TempDir(), "disk.img")
-	output, err := b.tools.Command(ctx, "qemu-img", "convert", "-O", "raw", m.Overlay(), raw).CombinedOutput()
+	output, err := m.lab.tools.Command(t.Context(), "qemu-img", "convert", "-O", "raw", m.Overlay(), raw).CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	judge(t, "No problems found", "sgdisk", "-v", raw)
 	judge(t, "", "e2fsck", "-fn", raw+"?offset="+strconv.Itoa(4857856*512))

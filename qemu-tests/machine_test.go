@@ -3,10 +3,12 @@ package qemutests_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"slipway/qemu-tests/vm"
@@ -22,38 +24,68 @@ const (
 // machine is a VM under test.
 type machine struct {
 	*vm.VM
-	release *release
+	lab     *lab
 	started time.Time // last power on or restart
+	kept    string    // what look says of ROOT, if it has something to lose
+	looked  int       // how much of the console was looked at
 }
 
-// newMachine makes a machine and switches it on. If the test fails it shows
-// the console and how to run the machine again.
-func newMachine(t testing.TB, b *bench, r *release, c *vm.Config) *machine {
-	c.Tools, c.Accel = b.tools, b.accel
+// newMachine makes a machine with the release's disk, or the one that the
+// configuration names, and switches it on.
+func newMachine(t testing.TB, l *lab, c *vm.Config) *machine {
+	m := offMachine(t, l, c)
+	m.start(t)
+	return m
+}
+
+// offMachine makes a machine that is off.
+func offMachine(t testing.TB, l *lab, c *vm.Config) *machine {
+	m := prepareMachine(t, l, c)
+	m.watch(t)
+	t.Cleanup(func() {
+		if !t.Failed() || !*keepFlag {
+			require.NoError(t, m.Close())
+		}
+	})
+	return m
+}
+
+// prepareMachine makes a machine that somebody has to close.
+func prepareMachine(t testing.TB, l *lab, c *vm.Config) *machine {
+	c.Tools, c.Accel = l.tools, l.accel
 	if c.Disk == "" {
-		c.Disk = r.path("slipway.img")
+		c.Disk = l.path("slipway.img")
 	}
 	if *consoleFlag {
 		c.Log = func(line string) { t.Log(line) }
 	}
 	v, err := vm.New(t.Context(), c)
 	require.NoError(t, err)
+	return &machine{VM: v, lab: l}
+}
+
+// watch switches the machine off when the test ends. If the test fails it
+// shows the console and how to run the machine again.
+func (m *machine) watch(t testing.TB) {
+	begin := m.CPUTime()
 	t.Cleanup(func() {
-		v.PowerCut()
+		m.PowerCut()
 		if !t.Failed() {
-			require.NoError(t, v.Close())
+			t.Logf("the machine took %s of processor time", (m.CPUTime() - begin).Round(100*time.Millisecond))
 			return
 		}
-		t.Logf("the console ended with\n%s\nrepeat: %s", v.Console().Tail(), repeat(t, r))
+		t.Logf("the console ended with\n%s\nrepeat: %s", m.Console().Tail(), repeat(t, m.lab.release))
 		if *keepFlag {
-			t.Logf("the machine's files are kept; run it: %s", v.Reproduce())
-			return
+			t.Logf("the machine's files are kept; run it: %s", m.Reproduce())
 		}
-		require.NoError(t, v.Close())
 	})
-	m := &machine{v, r, time.Now()}
-	require.NoError(t, v.Start(t.Context()))
-	return m
+}
+
+// start switches the machine on.
+func (m *machine) start(t testing.TB) {
+	t.Helper()
+	m.started = time.Now()
+	require.NoError(t, m.Start(t.Context()))
 }
 
 // try runs a command in the guest.
@@ -75,13 +107,49 @@ func (m *machine) run(t testing.TB, command string) string {
 	return output
 }
 
+// up waits until commands can be run in the guest, early in the boot of its
+// system, and returns how long that took.
+func (m *machine) up(t testing.TB) time.Duration {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	require.NoError(t, m.Ready(ctx))
+	return time.Since(m.started)
+}
+
+// reboot restarts the machine in order and waits until commands can be run.
+func (m *machine) reboot(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	m.started = time.Now()
+	require.NoError(t, m.Reboot(ctx))
+}
+
+// shutdown switches the machine off in order.
+func (m *machine) shutdown(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	require.NoError(t, m.Shutdown(ctx))
+}
+
+// dies runs a command that the guest does not survive, and returns when the
+// next boot has come to its system.
+func (m *machine) dies(t testing.TB, command string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	_, _, err := m.Run(ctx, command)
+	require.ErrorContains(t, err, "the guest restarted", m.Console().Tail())
+}
+
 // booted waits until every unit of the boot is up, and fails if one is not.
 func (m *machine) booted(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
-	require.NoError(t, m.Ready(ctx))
-	agent := time.Since(m.started)
+	agent := m.up(t)
 	state, _, err := m.Run(ctx, "systemctl is-system-running --wait")
 	require.NoError(t, err, m.Console().Tail())
 	if state = strings.TrimSpace(state); state != "running" {
@@ -111,6 +179,35 @@ func (m *machine) bootReport(t testing.TB) bootReport {
 	return r
 }
 
+// runs checks that the machine runs a version from a slot, and that nothing in
+// ROOT was lost.
+func (m *machine) runs(t testing.TB, slot string, r *release) bootReport {
+	t.Helper()
+	report := m.bootReport(t)
+	assert.Equal(t, slot, report.Slot)
+	assert.Equal(t, r.Version, report.Version)
+	assert.Equal(t, r.Version, m.run(t, ". /etc/os-release; echo $VERSION_ID"))
+	assert.Equal(t, slot, m.run(t, "d=$(rootdev -s /usr); cgpt show -i ${d##*[a-z]} -l ${d%%[0-9]*}"))
+	if m.kept != "" {
+		assert.Equal(t, m.kept, m.run(t, look), "ROOT")
+	}
+	return report
+}
+
+// attributes are those of a partition, as in "priority=1 tries=0 successful=1".
+func (m *machine) attributes(t testing.TB, number int) string {
+	t.Helper()
+	return m.run(t, fmt.Sprintf("n='cgpt show -i %d /dev/vda'; "+
+		"echo priority=$($n -P) tries=$($n -T) successful=$($n -S)", number))
+}
+
+// says checks that the journal of this boot has a line of bootengine's.
+func (m *machine) says(t testing.TB, pattern string) {
+	t.Helper()
+	assert.Regexp(t, "(?m)^"+pattern, m.run(t, "systemctl start systemd-journal-flush.service; "+
+		"journalctl --sync; journalctl -b -t slipway -o cat --no-pager"))
+}
+
 // expect waits for a line on the console.
 func (m *machine) expect(t testing.TB, pattern string) []string {
 	t.Helper()
@@ -119,4 +216,16 @@ func (m *machine) expect(t testing.TB, pattern string) []string {
 	match, err := m.Expect(ctx, pattern)
 	require.NoError(t, err)
 	return match
+}
+
+// lean leaves out of the guest what no case of updates looks at and what takes
+// the most time: containers, etcd and ssh.
+func lean(c *vm.Config) *vm.Config {
+	if c.Credentials == nil {
+		c.Credentials = map[string]string{}
+	}
+	for _, unit := range []string{"containerd", "docker", "etcd", "ssh", "sshd-keygen"} {
+		c.Credentials["systemd.unit-dropin."+unit+".service"] = "[Unit]\nConditionPathExists=/nowhere\n"
+	}
+	return c
 }

@@ -67,9 +67,6 @@ type Config struct {
 	Online bool
 	// NoReboot ends QEMU where the guest would restart.
 	NoReboot bool
-	// Watchdog gives the machine a watchdog, an Intel 6300ESB, that resets it
-	// when the guest has started it and then leaves it alone.
-	Watchdog bool
 	// SectorSize is the logical sector size of the disk in bytes, 512 unless set.
 	SectorSize int
 	// LogWrites records what the guest writes to the disk and when it flushes,
@@ -89,6 +86,8 @@ type Drive struct {
 	// Writable lets the guest write, until the machine is switched off: then
 	// what it wrote is gone.
 	Writable bool
+	// First plugs the drive in where it comes before the machine's disk.
+	First bool
 }
 
 // files are the places of one machine's files.
@@ -184,6 +183,9 @@ func (c *Config) args(f files, interactive bool) []string {
 		"-L", c.Tools.Path("usr/lib/ipxe/qemu"),
 		"-machine", c.machine(), "-m", fmt.Sprint(c.Memory), "-smp", fmt.Sprint(c.CPUs),
 		"-device", "virtio-rng-pci",
+		// A watchdog that resets the machine, as servers have one. It does
+		// nothing until the guest starts it.
+		"-device", "i6300esb",
 	}
 	switch c.Accel {
 	case KVM:
@@ -198,9 +200,6 @@ func (c *Config) args(f files, interactive bool) []string {
 	args = append(args, c.diskArgs(f)...)
 	args = append(args, c.networkArgs()...)
 	args = append(args, c.channelArgs(f, interactive)...)
-	if c.Watchdog {
-		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
-	}
 	args = append(args, c.credentialArgs(interactive)...)
 	if c.Kernel != "" {
 		args = append(args, "-kernel", c.Kernel, "-append", c.CommandLine)
@@ -215,7 +214,7 @@ func (c *Config) args(f files, interactive bool) []string {
 // is not passed on to the host's disk: a power cut here ends QEMU, not the
 // host, and what QEMU was given is then safe in the host's memory.
 func (c *Config) diskArgs(f files) []string {
-	var args []string
+	args := c.driveArgs(true)
 	if c.Disk != "" {
 		device := "virtio-blk-pci,drive=disk,serial=slipway" + c.bootIndex()
 		if c.SectorSize != 0 {
@@ -223,7 +222,16 @@ func (c *Config) diskArgs(f files) []string {
 		}
 		args = append(args, "-drive", c.diskDrive(f), "-device", device)
 	}
+	return append(args, c.driveArgs(false)...)
+}
+
+// driveArgs gives the other drives that come before the disk, or after it.
+func (c *Config) driveArgs(first bool) []string {
+	var args []string
 	for i, d := range c.Drives {
+		if d.First != first {
+			continue
+		}
 		mode := "readonly=on"
 		if d.Writable {
 			mode = "snapshot=on"

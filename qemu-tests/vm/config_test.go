@@ -71,6 +71,7 @@ func TestArgs(t *testing.T) {
 			want: common + `-m 1024
 -smp 2
 -device virtio-rng-pci
+-device i6300esb
 -accel tcg,thread=multi
 -cpu max
 -drive if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=/d/disk.qcow2
@@ -97,6 +98,7 @@ func TestArgs(t *testing.T) {
 			want: common + `-m 512
 -smp 1
 -device virtio-rng-pci
+-device i6300esb
 -accel kvm
 -cpu host
 -no-reboot
@@ -113,12 +115,36 @@ func TestArgs(t *testing.T) {
 -watchdog-action reset`,
 		},
 		{
+			name: "recorded writes, sectors of 4096 bytes, a disk to write to",
+			config: vm.Config{
+				Disk: "/r/slipway.img", LogWrites: true, SectorSize: 4096,
+				Drives: []vm.Drive{{Path: "/x", Serial: "twin", Writable: true, First: true}},
+			},
+			interactive: true,
+			want: common + `-m 1024
+-smp 2
+-device virtio-rng-pci
+-device i6300esb
+-accel tcg,thread=multi
+-cpu max
+-drive if=none,id=drive0,format=raw,snapshot=on,file=/x
+-device virtio-blk-pci,drive=drive0,serial=twin
+-drive if=none,id=disk,driver=blklogwrites,cache=writeback,log-sector-size=512,log-append=on,` +
+				`file.driver=qcow2,file.cache.no-flush=on,file.file.driver=file,file.file.cache.no-flush=on,` +
+				`file.file.filename=/d/disk.qcow2,` +
+				`log.driver=file,log.cache.no-flush=on,log.filename=/d/writes.log
+-device virtio-blk-pci,drive=disk,serial=slipway,bootindex=0,logical_block_size=4096,physical_block_size=4096
+-nic none
+-serial mon:stdio`,
+		},
+		{
 			name:        "kernel",
 			config:      vm.Config{Kernel: "/k", Initrd: "/i", CommandLine: "console=ttyS0 panic=-1"},
 			interactive: true,
 			want: common + `-m 1024
 -smp 2
 -device virtio-rng-pci
+-device i6300esb
 -accel tcg,thread=multi
 -cpu max
 -nic none

@@ -53,6 +53,16 @@ func writeArgs(image, dir string, extents []Extent) ([]string, error) {
 	return append(args, image), nil
 }
 
+// Commit puts what the guest wrote into the image that the machine was made
+// from, which is the one exception to it never being written to. The machine
+// is off, and of no more use.
+func (v *VM) Commit(ctx context.Context) error {
+	if v.Running() {
+		return errors.New("VM: is on; its disk cannot be committed")
+	}
+	return v.tool(ctx, "qemu-img", []string{"commit", "-q", "-t", "unsafe", "-d", v.files.overlay()})
+}
+
 // WriteLog is the record of everything the guest wrote and flushed, if the
 // machine was made with LogWrites, in the format of the kernel's dm-log-writes
 // (Documentation/admin-guide/device-mapper/log-writes.rst). It is complete
