@@ -51,9 +51,10 @@ type crew struct {
 	workers int
 
 	mu      sync.Mutex
-	changed *sync.Cond
-	used    int64 // of the budget
-	jobs    int   // reserved and not done
+	changed *sync.Cond // of what is below, under mu
+	used    int64      // of the budget
+	jobs    int        // reserved and not done
+	running int
 	idle    []*worker
 	free    [][]byte
 	failed  int   // lowest index of an operation that failed
@@ -68,8 +69,7 @@ func (c *crew) reserve(ctx context.Context, index int, op *Operation) (*job, err
 	if c.changed == nil {
 		c.changed = sync.NewCond(&c.mu)
 	}
-	// One more than there are workers, so that data is read while they work.
-	for c.err == nil && c.jobs > 0 && (c.jobs > c.workers || c.used+op.cost() > budget) {
+	for c.err == nil && c.jobs > 0 && c.used+op.cost() > budget {
 		c.changed.Wait()
 	}
 	if c.err != nil {
@@ -96,21 +96,30 @@ func (c *crew) take(n int) []byte {
 	return make([]byte, n)
 }
 
-// start runs a job in the background.
+// start runs a job in the background as soon as a worker is free, unless
+// another has failed until then.
 func (c *crew) start(j *job) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && c.running == c.workers {
+		c.changed.Wait()
+	}
+	if c.err != nil {
+		return
+	}
+	w := new(worker)
+	if n := len(c.idle); n > 0 {
+		w, c.idle = c.idle[n-1], c.idle[:n-1]
+	}
+	c.running++
 	c.group.Go(func() {
-		c.mu.Lock()
-		w := new(worker)
-		if n := len(c.idle); n > 0 {
-			w, c.idle = c.idle[n-1], c.idle[:n-1]
-		}
-		c.mu.Unlock()
 		err := c.run(w, j.op, j.data)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.idle = append(c.idle, w)
 		c.free = append(c.free, j.data)
 		c.jobs--
+		c.running--
 		c.used -= j.op.cost()
 		if err != nil && (c.err == nil || j.index < c.failed) {
 			c.failed, c.err = j.index, fmt.Errorf("payload operation %d (%s): %w", j.index, j.op.Type, err)

@@ -106,6 +106,9 @@ type Manifest struct {
 	HashTree   *HashTree // nil if the operations write every block
 	Operations []Operation
 
+	// Signers are the ids of the keys that sign, in the order of both Signatures
+	// messages. Write sets them.
+	Signers []string
 	// Where the payload signatures lie, from the end of the metadata
 	// signatures, and their length in bytes. Write sets them.
 	SignaturesOffset int64

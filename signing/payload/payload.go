@@ -21,6 +21,7 @@
 // readers of others pass over private fields:
 //
 //	DeltaArchiveManifest   1000  Info, a message; see [Info]
+//	DeltaArchiveManifest   1001  ids of the keys that sign, repeated text
 //	Signatures.Signature   1000  id of the key, text
 //	InstallOperation.Type  1000  PATCH; see [Patch]
 //

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // CutError says that a payload ended, or could not be read on, before its end.
@@ -103,12 +104,21 @@ func (m *Metadata) parse(manifest []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Both Signatures messages are by the same keys, in one order.
 	if want := len(encodeSignatures(m.Signatures)); parsed.SignaturesSize != int64(want) {
 		return nil, fmt.Errorf("payload manifest: payload signatures of %d bytes, metadata signatures of %d",
 			parsed.SignaturesSize, want)
 	}
-	return parsed, nil
+	return parsed, parsed.checkSigners("payload metadata", m.Signatures)
+}
+
+// checkSigners refuses signatures by others than those the manifest names:
+// what nothing else vouches for must not change unnoticed.
+func (m *Manifest) checkSigners(subject string, signatures []Signature) error {
+	same := func(s Signature, id string) bool { return s.KeyID == id }
+	if !slices.EqualFunc(signatures, m.Signers, same) {
+		return fmt.Errorf("%s: signed by %s; the manifest names %s", subject, list(keyIDs(signatures)), list(m.Signers))
+	}
+	return nil
 }
 
 // Reader reads a whole payload in order, for those who look at it without

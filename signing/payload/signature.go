@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -110,14 +109,12 @@ func verify(subject string, digest [32]byte, signatures []Signature, keys []Key)
 	good, refused := "", ""
 	for _, s := range signatures {
 		for _, k := range keys {
-			if s.KeyID != "" && s.KeyID != k.ID {
+			if s.KeyID != k.ID {
 				continue
 			}
-			ok := k.Verify(digest, s.Data)
 			switch {
-			case !ok && s.KeyID != "":
+			case !k.Verify(digest, s.Data):
 				return "", fmt.Errorf("%s: bad signature by %s: it was changed after it was signed", subject, k.ID)
-			case !ok:
 			case k.Refused != "":
 				refused = fmt.Sprintf("%s: signed by %s, which is %s", subject, k.ID, k.Refused)
 			case good == "":
@@ -152,21 +149,16 @@ func list(ids []string) string {
 	return strings.Join(ids, ", ")
 }
 
+// keyIDs are the ids that signatures name, which come from outside.
 func keyIDs(signatures []Signature) (ids []string) {
 	for _, s := range signatures {
-		id := s.KeyID
-		if id == "" {
-			id = "an unnamed key"
+		quoted := fmt.Sprintf("%.64q", s.KeyID)
+		if plain := strings.Trim(quoted, `"`); plain != "" && plain == s.KeyID {
+			quoted = plain // quotes would tell nothing
 		}
-		ids = append(ids, fmt.Sprintf("%.64q", id))
+		ids = append(ids, quoted)
 	}
-	for i, id := range ids {
-		// Quotes only where they tell something.
-		if plain := strings.Trim(id, `"`); !strings.ContainsAny(plain, `\"`) {
-			ids[i] = plain
-		}
-	}
-	return slices.Compact(ids)
+	return ids
 }
 
 func acceptedIDs(keys []Key) (ids []string) {

@@ -50,6 +50,9 @@ func (s *stream) signatures() ([]Signature, error) {
 	if err != nil {
 		return nil, fmt.Errorf("payload signatures: %w", err)
 	}
+	if err := s.m.Manifest.checkSigners("payload", all); err != nil {
+		return nil, err
+	}
 	switch n, err := io.ReadFull(s.r, make([]byte, 1)); {
 	case n > 0:
 		return nil, fmt.Errorf("payload: goes on after its end at %d bytes", s.offset)

@@ -242,6 +242,15 @@ func (d *decoder) manifestField(f field) error {
 			return err
 		}
 		return fields(b, d.infoField)
+	case manifestSigners:
+		var id string
+		if err := f.text(&id); err != nil {
+			return err
+		}
+		if len(d.m.Signers) == maxSignatureCount {
+			return fmt.Errorf("more than %d keys", maxSignatureCount)
+		}
+		d.m.Signers = append(d.m.Signers, id)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ const (
 	manifestMinorVersion                                = 12
 	manifestPartitions                                  = 13
 	manifestTimestamp                                   = 14
-	manifestInfo                                        = 1000
+	manifestInfo, manifestSigners                       = 1000, 1001
 	infoName, infoVersion, infoMinimum                  = 1, 2, 3
 	infoArchitecture, infoChannel                       = 4, 5
 	infoDevelopment, infoRootHash                       = 6, 7
@@ -154,6 +154,9 @@ func encodeManifest(m *Manifest) []byte {
 	b.bytes(manifestPartitions, encodePartition(m))
 	b.uintIfSet(manifestTimestamp, uint64(m.Timestamp))
 	b.bytes(manifestInfo, encodeInfo(&m.Info))
+	for _, id := range m.Signers {
+		b.bytes(manifestSigners, []byte(id))
+	}
 	return b
 }
 

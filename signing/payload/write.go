@@ -46,6 +46,9 @@ func Write(ctx context.Context, w io.Writer, o *WriteOptions) (*Manifest, error)
 		return nil, fmt.Errorf("payload: %w", err)
 	}
 	m.SignaturesSize = int64(signaturesSize(o.Signers))
+	for _, s := range o.Signers {
+		m.Signers = append(m.Signers, s.KeyID())
+	}
 	if err := m.validate(); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
 	}
@@ -92,7 +95,7 @@ func (o *WriteOptions) about(ctx context.Context, part string) context.Context {
 
 // gather runs the plan: data into the scratch file, the rest into m.
 func (m *Manifest) gather(ctx context.Context, plan Plan, scratch io.Writer) error {
-	m.Operations, m.SignaturesOffset = nil, 0
+	m.Operations, m.Signers, m.SignaturesOffset = nil, nil, 0
 	for op, err := range plan {
 		if err != nil {
 			return err
