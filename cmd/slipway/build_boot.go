@@ -58,6 +58,10 @@ func writeBoot(ctx context.Context, name string, o *bootOptions) (*boot, error) 
 	if err != nil {
 		return nil, err
 	}
+	linux, err := signKernel(signing.About(ctx, fmt.Sprintf("kernel of %s %s", o.name, o.version)), kernel, o.secureBoot)
+	if err != nil {
+		return nil, err
+	}
 	stub, err := os.ReadFile(o.stub)
 	if err != nil {
 		return nil, hint.Add(fmt.Errorf("EFI stub: %w", err), "slipway cache prune --days 0 empties the cache")
@@ -68,13 +72,13 @@ func writeBoot(ctx context.Context, name string, o *bootOptions) (*boot, error) 
 		OSRelease:   string(o.osRelease),
 		CommandLine: cmdline,
 		Uname:       o.release,
-		Linux:       section(kernel),
+		Linux:       section(linux),
 		Initrd:      section(sealed),
 	})
 	if err != nil {
 		return nil, err
 	}
-	ctx = signing.About(ctx, fmt.Sprintf("kernel (UKI) of %s %s", o.name, o.version))
+	ctx = signing.About(ctx, fmt.Sprintf("UKI of %s %s", o.name, o.version))
 	signed, err := signUKI(ctx, file.Bytes(), o.secureBoot)
 	if err != nil {
 		return nil, err

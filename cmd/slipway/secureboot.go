@@ -133,13 +133,25 @@ func readCertificates(files []string) ([]*x509.Certificate, error) {
 
 // signUKI signs a UKI; without identities it stays as it is.
 func signUKI(ctx context.Context, uki []byte, ids []authenticode.Identity) ([]byte, error) {
-	if len(ids) == 0 {
-		return uki, nil
+	return signPE(ctx, "UKI", uki, &authenticode.Options{Identities: ids})
+}
+
+// signKernel signs the kernel in a UKI, which needs that only when it is
+// started by another kernel. One that firmware started under Secure Boot takes
+// none that is not signed by a key of the firmware's, and Debian's is none; it
+// looks at one signature only.
+func signKernel(ctx context.Context, kernel []byte, ids []authenticode.Identity) ([]byte, error) {
+	return signPE(ctx, "kernel", kernel, &authenticode.Options{Identities: ids, Joint: true})
+}
+
+func signPE(ctx context.Context, what string, file []byte, o *authenticode.Options) ([]byte, error) {
+	if len(o.Identities) == 0 {
+		return file, nil
 	}
 	var out bytes.Buffer
-	err := authenticode.Sign(ctx, &out, bytes.NewReader(uki), int64(len(uki)), &authenticode.Options{Identities: ids})
+	err := authenticode.Sign(ctx, &out, bytes.NewReader(file), int64(len(file)), o)
 	if err != nil && !signing.OnlyPending(err) {
-		return nil, fmt.Errorf("UKI: %w", err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return out.Bytes(), err
 }
