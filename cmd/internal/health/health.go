@@ -61,10 +61,10 @@ type Env struct {
 
 // Files, relative to the root.
 const (
-	bootPath   = "run/slipway/boot.json"        // by the boot engine
-	runPath    = "run/slipway/health.json"      // this boot, for status
-	statePath  = "var/lib/slipway/health.json"  // kept
-	motdPath   = "run/motd.d/50-slipway-health" // read by pam_motd
+	bootPath   = "run/slipway/boot.json"       // by the boot engine
+	runPath    = "run/slipway/health.json"     // this boot, for status
+	statePath  = "var/lib/slipway/health.json" // kept
+	motdPath   = "var/lib/slipway/motd"        // a link in /usr/lib/motd.d leads here
 	stagePath  = "usr/lib/slipway/boot.efi"
 	bootIDPath = "proc/sys/kernel/random/boot_id"
 )

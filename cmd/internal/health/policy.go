@@ -177,12 +177,12 @@ func judge(a assessment, now time.Duration, c *updateconf.Config) verdict {
 	settled := a.Since + c.HealthSettle
 	switch {
 	case len(a.Failed) > 0:
-		return verdict{Phase: unhealthy, Reason: strings.Join(a.Failed, "; ")}
+		return verdict{Phase: unhealthy, Reason: join(a.Failed)}
 	case len(a.Pending) > 0 && now >= deadline:
 		return verdict{Phase: unhealthy, Reason: fmt.Sprintf("%s, %s after the start",
-			strings.Join(a.Pending, "; "), c.HealthTimeout)}
+			join(a.Pending), c.HealthTimeout)}
 	case len(a.Pending) > 0:
-		return verdict{waiting, strings.Join(a.Pending, "; "), deadline}
+		return verdict{waiting, join(a.Pending), deadline}
 	case now >= settled:
 		return verdict{Phase: healthy}
 	case a.Since >= deadline:
@@ -191,4 +191,13 @@ func judge(a assessment, now time.Duration, c *updateconf.Config) verdict {
 	}
 	return verdict{settling, fmt.Sprintf("everything is up, %s last, and has to stay so for %s",
 		a.Last, c.HealthSettle), settled}
+}
+
+// join makes one line of reasons, the first of many.
+func join(reasons []string) string {
+	const most = 3
+	if more := len(reasons) - most; more > 0 {
+		return strings.Join(reasons[:most], "; ") + fmt.Sprintf("; %d more", more)
+	}
+	return strings.Join(reasons, "; ")
 }

@@ -66,8 +66,9 @@ func explain(s *State, b *boot, slots []Slot, bootID string, now time.Time) {
 			return false
 		}
 		i := slices.IndexFunc(slots, func(slot Slot) bool { return slot.Label == r.Slot })
-		// A slot without a footer is being written: what was in it is gone.
-		return i < 0 || slots[i].RootHash != r.RootHash
+		// A slot without a footer is being written: what was in it is gone. Who
+		// may not see the slots keeps what is known.
+		return len(slots) > 0 && (i < 0 || slots[i].RootHash != r.RootHash)
 	})
 }
 
@@ -89,24 +90,28 @@ func (e *Env) announce(s *State, b *boot) {
 	if len(s.Failures) > 0 {
 		e.shout("this machine runs %s from %s", b.Version, b.Slot)
 	}
-	if err := e.writeMotd(s, b); err != nil {
-		e.say("login message: %v", err)
-	}
+	e.writeMotd(s)
 }
 
-// writeMotd writes the message of logins, or takes it away.
-func (e *Env) writeMotd(s *State, b *boot) error {
-	name := e.path(motdPath)
-	if len(s.Failures) == 0 {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
+// writeMotd writes the message of logins, or takes it away. It is kept, like
+// the state it shows: who logs in early in a boot sees it too.
+func (e *Env) writeMotd(s *State) {
 	var text strings.Builder
 	for _, r := range s.Failures {
 		fmt.Fprintf(&text, "Update failed at %s: %s\n", r.Time.UTC().Format("2006-01-02 15:04 MST"), r.line())
 	}
-	fmt.Fprintf(&text, "This machine runs %s from %s.\n", b.Version, b.Slot)
-	return writeAside(name, []byte(text.String()))
+	name := e.path(motdPath)
+	if old, err := os.ReadFile(name); err == nil && string(old) == text.String() {
+		return
+	}
+	err := os.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if text.Len() > 0 {
+		err = writeAside(name, []byte(text.String()))
+	}
+	if err != nil {
+		e.say("login message: %v", err)
+	}
 }

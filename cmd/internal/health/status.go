@@ -60,7 +60,6 @@ func (e *Env) status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		s.Problems = append(s.Problems, err.Error())
 	}
-	s.Failures = append(s.Failures, state.Failures...)
 	l, err := e.readLive()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.Problems = append(s.Problems, err.Error())
@@ -72,6 +71,8 @@ func (e *Env) status(ctx context.Context) (*Status, error) {
 	if err := e.addSlots(s, b, l); err != nil {
 		return nil, err
 	}
+	explain(state, b, s.Slots, e.bootID(), e.Now()) // as the health program will
+	s.Failures = append(s.Failures, state.Failures...)
 	e.addHealth(ctx, s, l, c)
 	return s, nil
 }
@@ -85,16 +86,17 @@ func (e *Env) addSlots(s *Status, b *boot, l *live) error {
 	} else if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	best := Slot{}
+	var best, running Slot
 	for _, slot := range s.Slots {
 		if (slot.Tries > 0 || slot.Successful) && slot.Priority > best.Priority {
 			best = slot
 		}
 		if slot.Running {
-			s.Health.OnTrial = !slot.Successful
+			running, s.Health.OnTrial = slot, !slot.Successful
 		}
 	}
-	if best.Priority > 0 && !best.Running {
+	// A lower priority would be the way back from a trial, not an update.
+	if !best.Running && best.Priority > running.Priority {
 		s.Update.Ready = best.Version
 	}
 	return nil

@@ -244,9 +244,7 @@ func (w *watch) succeed() error {
 	w.state.Trial, w.state.Healthy = nil, w.record("")
 	w.state.forget(w.boot.Slot)
 	w.save()
-	if err := w.writeMotd(w.state, w.boot); err != nil {
-		w.say("login message: %v", err)
-	}
+	w.writeMotd(w.state)
 	w.mend(d)
 	w.refresh(d)
 	w.live.Slots = d.slots(w.boot)
@@ -268,6 +266,7 @@ func (w *watch) fail(ctx context.Context, v verdict) error {
 	w.state.Trial = nil
 	w.state.fail(*w.record(v.Reason))
 	w.save()
+	w.writeMotd(w.state)
 	w.shout("version %s in %s is not healthy: %s", w.boot.Version, w.boot.Slot, v.Reason)
 	if stay, err := w.lastOne(); err != nil || stay {
 		return err
