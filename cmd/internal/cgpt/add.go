@@ -37,27 +37,13 @@ func (r *run) add(args []string) int {
 			"Use the -i option to modify an existing partition.\n"+
 			"The -b, -s, and -t options must be given for new partitions.\n")
 	usage := func() { text(); r.printTypes() }
-	rest, code, done := options{r, "hi:b:s:t:u:l:S:T:P:R:B:A:D:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hi:b:s:t:u:l:S:T:P:R:B:A:D:", usage: usage, set: func(c byte, arg string) int {
 		return r.addOption(&o, c, arg)
 	}}.parse(args)
 	if done {
 		return code
 	}
-	if len(rest) == 0 {
-		return r.errorf("missing drive argument\n")
-	}
-	d, opened := r.open(rest[0], true)
-	if !opened {
-		return 1
-	}
-	defer d.close()
-	if !d.checked() {
-		return 1
-	}
-	if !d.whole() {
-		return r.errorf("please run 'cgpt repair' before adding anything.\n")
-	}
-	return d.add(o)
+	return r.on(rest, true, func(d *drive) int { return d.add(o) })
 }
 
 func (r *run) addOption(o *addOptions, c byte, arg string) (bad int) {
@@ -90,6 +76,12 @@ func (r *run) addOption(o *addOptions, c byte, arg string) (bad int) {
 // add changes one entry of a good table.
 func (d *drive) add(o addOptions) int {
 	r := d.r
+	if !d.checked() {
+		return 1
+	}
+	if !d.whole() {
+		return r.errorf("please run 'cgpt repair' before adding anything.\n")
+	}
 	number := uint32(o.numbers['i'])
 	if number == 0 {
 		number = d.part

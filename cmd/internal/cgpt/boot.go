@@ -24,61 +24,65 @@ func (d *drive) mbr() ([]byte, error) {
 	return b, err
 }
 
+// bootOptions are those of boot.
+type bootOptions struct {
+	partition uint64
+	file      string
+	create    bool
+}
+
+func (o bootOptions) writes() bool { return o.create || o.partition != 0 || o.file != "" }
+
 func (r *run) boot(args []string) int {
-	var partition uint64
-	var file string
-	var create bool
+	var o bootOptions
 	usage := r.usage("boot [OPTIONS] DRIVE", "Edit the PMBR sector for legacy BIOSes",
 		"  -i NUM       Set bootable partition\n"+
 			"  -b FILE      Install bootloader code in the PMBR\n"+
 			"  -p           Create legacy PMBR partition table\n"+
 			"\nWith no options, it will just print the PMBR boot guid\n")
-	rest, code, done := options{r, "hi:b:pD:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hi:b:pD:", usage: usage, set: func(c byte, arg string) int {
 		switch c {
 		case 'D':
 			return r.driveSize(arg)
 		case 'i':
-			return r.number(c, arg, &partition)
+			return r.number(c, arg, &o.partition)
 		case 'b':
-			file = arg
+			o.file = arg
 		case 'p':
-			create = true
+			o.create = true
 		}
 		return 0
 	}}.parse(args)
 	if done {
 		return code
 	}
-	if len(rest) == 0 {
-		return r.errorf("missing drive argument\n")
-	}
-	write := create || partition != 0 || file != ""
-	d, opened := r.open(rest[0], write)
-	if !opened {
-		return 1
-	}
-	defer d.close()
+	return r.on(rest, o.writes(), func(d *drive) int { return d.boot(o) })
+}
+
+// boot changes the first sector and shows the GUID in it.
+func (d *drive) boot(o bootOptions) int {
+	r := d.r
 	mbr, err := d.mbr()
 	if err != nil {
 		return r.errorf("Unable to read PMBR\n")
 	}
-	if create {
+	if o.create {
 		d.protect(mbr)
 	}
-	if partition = uint64(uint32(partition)); partition != 0 {
+	if number := uint32(o.partition); number != 0 {
 		if !d.checked() {
 			return 1
 		}
-		if partition > maxEntries {
-			return r.errorf("invalid partition number: %d\n", int32(partition))
+		if number > maxEntries {
+			return r.errorf("invalid partition number: %d\n", int32(number))
 		}
-		copy(mbr[mbrGUID:], entryAt(d.any(), int(partition-1)).unique())
+		copy(mbr[mbrGUID:], entryAt(d.any(), int(number-1)).unique())
 	}
-	if file != "" && !r.bootCode(mbr[:mbrCode], file) {
+	if o.file != "" && !r.bootCode(mbr[:mbrCode], o.file) {
 		return 1
 	}
 	r.printf("%s\n", guidText(mbr[mbrGUID:]))
-	if !write {
+	if !o.writes() {
 		return 0
 	}
 	if _, err = d.file.WriteAt(mbr, 0); err == nil {

@@ -12,7 +12,10 @@
 //   - a write that would leave no bootable slot on a disk that has one is
 //     refused unless --force is given;
 //   - create also writes the protective MBR, without which Linux does not
-//     see the table, and keeps the boot code in it;
+//     see the table, and keeps the boot code in it; its -z zeroes the entries
+//     as well, which the original says and does not do;
+//   - an image file may have sectors of 4096 bytes, and a symbolic link may
+//     lead to a drive;
 //   - repair tells the primary header where the backup moved to when a disk
 //     grew, and mends what the original gives up on;
 //   - next follows GRUB's gptprio.next, which is what boots.

@@ -207,6 +207,45 @@ func TestBadInput(t *testing.T) {
 	assert.Equal(t, 1, run("re").code, "repair and resize begin so")
 }
 
+// The image of a disk with sectors of 4096 bytes is known by its table.
+func TestLargeSectors(t *testing.T) {
+	l := partitions.DefaultLayout(partitions.SeededUUIDs(uuid.NameSpaceOID))
+	l.SectorSize, l.DiskSectors, l.Alignment = 4096, l.DiskSectors/8, 512
+	for i := range l.Partitions {
+		l.Partitions[i].Start /= 8
+		l.Partitions[i].Size /= 8
+	}
+	disk := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.WriteFile(disk, nil, 0o644))
+	require.NoError(t, os.Truncate(disk, l.DiskSize()))
+	f := open(t, disk)
+	require.NoError(t, partitions.Create(f, l.DiskSize(), l))
+
+	show := must(t, "show", disk)
+	assert.Contains(t, show, "           2           4          Pri GPT table\n")
+	assert.Contains(t, show, "       33792      262144       3  Label: \"USR-A\"\n")
+	assert.Contains(t, show, "     2097147           4          Sec GPT table\n")
+	assert.Contains(t, must(t, "show", "-v", disk), "LBA Size (bytes): 4096\n")
+	assert.Equal(t, disk+"4\n", must(t, "find", "-l", "USR-B", disk))
+	must(t, "add", "-i", "4", "-T", "1", disk)
+	must(t, "prioritize", "-i", "4", disk)
+	assert.Equal(t, partitions.UUIDUSRB+"\n", must(t, "next", disk))
+	must(t, "add", "-i", "5", "-b", "6", "-s", "8", "-t", "data", "-l", "new", disk)
+	assert.Equal(t, "6\n", must(t, "show", "-i", "5", "-b", disk))
+
+	_, err := f.WriteAt(make([]byte, 5*4096), 4096)
+	require.NoError(t, err)
+	assert.Equal(t, "Primary Header is updated.\nPrimary Entries is updated.\n", run("repair", disk).out)
+	require.NoError(t, os.Truncate(disk, 9<<30))
+	run("resize", "-i", "9", disk)
+	table, err := partitions.Read(f, 9<<30, 4096)
+	require.NoError(t, err)
+	assert.False(t, table.Damaged())
+	root, _ := table.Partition(9)
+	assert.EqualValues(t, 9<<30/4096-6, root.End())
+	assert.Equal(t, partitions.Slot(2, 0, false), table.Partitions[3].Attributes)
+}
+
 func TestPartitionsOfNumberedDrives(t *testing.T) {
 	dir := filepath.Dir(coreos(t))
 	for name, want := range map[string]string{"nvme0n1": "nvme0n1p3", "loop7": "loop7p3", "vda": "vda3", "mmcblk0": "mmcblk0p3"} {

@@ -20,7 +20,7 @@ func (r *run) prioritize(args []string) int {
 			"                 starting priority) are also updated to the new\n"+
 			"                 highest priority.\n"+
 			"\nWith no options this will set the lowest active kernel to\npriority 1 while maintaining the original order.\n")
-	rest, code, done := options{r, "hi:fP:D:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hi:fP:D:", usage: usage, set: func(c byte, arg string) int {
 		switch c {
 		case 'D':
 			return r.driveSize(arg)
@@ -45,16 +45,8 @@ func (r *run) prioritize(args []string) int {
 		usage()
 		return 1
 	}
-	if len(rest) == 0 {
-		return r.errorf("missing drive argument\n")
-	}
-	d, opened := r.open(rest[0], true)
-	if !opened {
-		return 1
-	}
-	defer d.close()
 	ranking.First, ranking.Top = int(first), int(top)
-	return d.prioritize(ranking)
+	return r.on(rest, true, func(d *drive) int { return d.prioritize(ranking) })
 }
 
 func (d *drive) prioritize(ranking partitions.Ranking) int {
@@ -101,7 +93,7 @@ func (r *run) next(args []string) int {
 		"of its tries if it has any, and show its GUID. The slot is the one that\n"+
 		"GRUB's gptprio.next would boot: the highest priority above 0 with tries\n"+
 		"left or known to be good.", "")
-	rest, code, done := options{r, "hD:", usage, func(_ byte, arg string) int { return r.driveSize(arg) }}.parse(args)
+	rest, code, done := options{r: r, spec: "hD:", usage: usage, set: func(_ byte, arg string) int { return r.driveSize(arg) }}.parse(args)
 	if done {
 		return code
 	}

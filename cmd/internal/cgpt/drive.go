@@ -68,6 +68,20 @@ func (r *run) open(path string, write bool) (d *drive, ok bool) {
 
 func (d *drive) close() { _ = d.file.Close() }
 
+// on opens the drive that is the first argument behind a command's options
+// and does something with it. It returns the exit code.
+func (r *run) on(args []string, write bool, do func(*drive) int) int {
+	if len(args) == 0 {
+		return r.errorf("missing drive argument\n")
+	}
+	d, opened := r.open(args[0], write)
+	if !opened {
+		return 1
+	}
+	defer d.close()
+	return do(d)
+}
+
 // measure finds the sizes of the drive and its sectors.
 func (d *drive) measure() bool {
 	info, err := d.file.Stat()
@@ -75,6 +89,10 @@ func (d *drive) measure() bool {
 	switch {
 	case err == nil && info.Mode().IsRegular():
 		d.size = uint64(info.Size())
+		// An image does not tell its sector size; a table of large sectors does.
+		if t, err := partitions.Read(d.file, info.Size(), 0); err == nil {
+			d.sectorSize = t.SectorSize
+		}
 	case err == nil && info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
 		var end int64
 		if end, err = d.file.Seek(0, io.SeekEnd); err == nil {

@@ -20,7 +20,7 @@ func (r *run) create(args []string) int {
 			"  -c           Create disk image file if needed. Requires -s\n"+
 			"  -s NUM       Minimum disk sectors, extends image files\n"+
 			"  -g GUID      The desired disk GUID\n")
-	rest, code, done := options{r, "hzp:D:cs:g:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hzp:D:cs:g:", usage: usage, set: func(c byte, arg string) int {
 		switch c {
 		case 'D':
 			return r.driveSize(arg)
@@ -55,15 +55,12 @@ func (r *run) create(args []string) int {
 	if sectors > 0 && !r.extend(rest[0], sectors, makeFile) {
 		return 1
 	}
-	d, opened := r.open(rest[0], true)
-	if !opened {
-		return 1
-	}
-	defer d.close()
 	if id == (uuid.UUID{}) {
 		id = r.NewUUID()
 	}
-	return d.create(zap, partitions.Empty{SectorSize: d.sectorSize, DiskUUID: id, Padding: int64(padding)})
+	return r.on(rest, true, func(d *drive) int {
+		return d.create(zap, partitions.Empty{SectorSize: d.sectorSize, DiskUUID: id, Padding: int64(padding)})
+	})
 }
 
 // extend makes an image file at least that many sectors of 512 bytes long.
@@ -133,7 +130,7 @@ func (r *run) edit(args []string) int {
 	var id uuid.UUID
 	given := false
 	usage := r.usage("edit [OPTIONS] DRIVE", "Edit a drive's parameters.", "  -u GUID      Drive Unique ID\n")
-	rest, code, done := options{r, "hu:D:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hu:D:", usage: usage, set: func(c byte, arg string) int {
 		if c == 'D' {
 			return r.driveSize(arg)
 		}
@@ -147,17 +144,14 @@ func (r *run) edit(args []string) int {
 	if done {
 		return code
 	}
-	if len(rest) == 0 {
-		return r.errorf("missing drive argument\n")
-	}
-	if !given {
+	if len(rest) > 0 && !given {
 		return r.errorf("no parameters were edited\n")
 	}
-	d, opened := r.open(rest[0], true)
-	if !opened {
-		return 1
-	}
-	defer d.close()
+	return r.on(rest, true, func(d *drive) int { return d.edit(id) })
+}
+
+func (d *drive) edit(id uuid.UUID) int {
+	r := d.r
 	if !d.checked() {
 		return 1
 	}

@@ -36,12 +36,12 @@ func (r *run) find(args []string) int {
 			"  -M FILE      Matching partition data must also contain FILE content\n"+
 			"  -O NUM       Byte offset into partition to match content (default 0)\n")
 	usage := func() { text(); r.printTypes() }
-	// What must be said besides the options' own errors comes before the
-	// usage text, so it is counted as the last option.
-	rest, code, done := options{r, "hv1nt:u:l:M:O:D:", func() {
-		o.complete(r)
-		usage()
-	}, func(c byte, arg string) int { return r.findOption(&o, c, arg) }}.parse(args)
+	rest, code, done := options{
+		r: r, spec: "hv1nt:u:l:M:O:D:", help: usage,
+		// That nothing is looked for counts as an error of the last option.
+		usage: func() { o.complete(r); usage() },
+		set:   func(c byte, arg string) int { return r.findOption(&o, c, arg) },
+	}.parse(args)
 	if done {
 		return code
 	}

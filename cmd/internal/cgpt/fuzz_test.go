@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +19,7 @@ func FuzzCommands(f *testing.F) {
 		m, _ := generate(seed)
 		f.Add(m.sector(1)[:92], m.sector(last)[:92], m.sector(2), m.sector(last-array), seed%2 == 0)
 	}
-	path := filepath.Join(f.TempDir(), "disk.img")
+	path := inMemory(f)
 	f.Fuzz(func(t *testing.T, h1, h2, e1, e2 []byte, seal bool) {
 		m := make(image, sectors*512)
 		for n, b := range map[int][]byte{1: h1, last: h2, 2: e1, last - array: e2} {

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
 
 	"github.com/google/uuid"
 
@@ -19,14 +22,29 @@ type result struct {
 }
 
 // run runs our program.
-func run(args ...string) result {
+func run(args ...string) result { return runDrawing(uuid.NewSHA1(uuid.NameSpaceOID, nil), args...) }
+
+// runDrawing runs our program with the UUID that it makes where none is given.
+func runDrawing(id uuid.UUID, args ...string) result {
 	var out, errs bytes.Buffer
 	code := cgpt.Main(args, cgpt.Env{
 		Name: "cgpt", Stdout: &out, Stderr: &errs,
-		NewUUID: func() uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceOID, nil) },
+		NewUUID: func() uuid.UUID { return id },
 		Dev:     "/dev", Proc: "/proc", Sys: "/sys", Stat: stat,
 	})
 	return result{out.String(), errs.String(), code}
+}
+
+// inMemory is a place for an image file, in memory if there is such a file
+// system: syncs cost nothing there.
+func inMemory(t testing.TB) (path string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "cgpt")
+	if err != nil {
+		dir = t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "disk.img")
 }
 
 const (
@@ -171,7 +189,7 @@ func spoil(m image, rng *rand.Rand) {
 }
 
 // commands are what is tried on an image, without the drive: always show
-// and repair, and six of all the others.
+// and repair, and eight of all the others.
 func commands(seed uint64, content string) [][]string {
 	rng := rand.New(rand.NewPCG(seed, 8))
 	n := func(limit int) string { return fmt.Sprint(rng.IntN(limit)) }
@@ -193,10 +211,15 @@ func commands(seed uint64, content string) [][]string {
 		{"add", "-i", part, "-t", "unused"}, {"add", "-i", part, "-b", n(300), "-s", n(300)}, {"add", "-i", part, "-b", "0x100"},
 		{"add", "-u", id, "-b", "3000", "-s", "20", "-t", "data", "-l", "new"}, {"add", "-u", id, "-b", "4000", "-s", "200", "-t", "efi"},
 		{"add", "-u", id, "-t", "unused", "-b", "3000", "-s", "1"}, {"add", "-t", "data"}, {"add", "-i", "129"},
+		{"add", "-t", "rootfs", "-b", "3000", "-s", "20", "-A", "0x15f"}, {"add", "-i", part, "-R", n(3), "-B", n(3)},
+		{"add", "-i", part, "-u", id, "-P", "1", "-S", "1"}, {"add", "-i", part, "-T", "3", "-P", "16"}, {"add", "-x"},
+		{"create"}, {"create", "-z"}, {"create", "-p", n(3000)}, {"create", "-p", "x"},
+		{"show", "-d"}, {"show", "-d", "-n"}, {"find", "-l", ""}, {"find"}, {"find", "-t", "nothing"}, {"find", "-O", "z", "-l", "x"},
+		{"legacy", "-h"}, {"repair", "-x"}, {"edit", "-u", "x"}, {"prioritize", "-P", "0"}, {"boot", "-i", "x"},
 	}
 	for _, item := range "bstulSTPRBA" {
 		list = append(list, []string{"show", "-i", part, "-" + string(item)})
 	}
 	rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	return append([][]string{{"show"}, {"repair"}}, list[:6]...)
+	return append([][]string{{"show"}, {"repair"}}, list[:8]...)
 }

@@ -14,8 +14,8 @@ type options struct {
 	r *run
 	// spec names the options, each followed by ':' if it takes an argument.
 	spec string
-	// usage prints what is shown for -h and after an error.
-	usage func()
+	// usage prints what is shown after an error, and help, if set, for -h.
+	usage, help func()
 	// set handles option c; it reports errors itself and returns how many.
 	set func(c byte, arg string) int
 }
@@ -39,7 +39,11 @@ func (o options) parse(args []string) (rest []string, code int, done bool) {
 			at := strings.IndexByte(o.spec, c)
 			switch {
 			case c == 'h':
-				o.usage()
+				if o.help != nil {
+					o.help()
+				} else {
+					o.usage()
+				}
 				return nil, 0, true
 			case at < 0 || c == ':':
 				bad += o.r.errorf("unrecognized option: -%c\n", c)

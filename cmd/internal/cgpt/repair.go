@@ -10,7 +10,7 @@ import (
 func (r *run) repair(args []string) int {
 	verbose := false
 	usage := r.usage("repair [OPTIONS] DRIVE", "Repair damaged GPT headers and tables.", "  -v           Verbose\n")
-	rest, code, done := options{r, "hvD:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hvD:", usage: usage, set: func(c byte, arg string) int {
 		if c == 'D' {
 			return r.driveSize(arg)
 		}
@@ -20,14 +20,11 @@ func (r *run) repair(args []string) int {
 	if done {
 		return code
 	}
-	if len(rest) == 0 {
-		return r.errorf("missing drive argument\n")
-	}
-	d, opened := r.open(rest[0], true)
-	if !opened {
-		return 1
-	}
-	defer d.close()
+	return r.on(rest, true, func(d *drive) int { return d.repair(verbose) })
+}
+
+func (d *drive) repair(verbose bool) int {
+	r := d.r
 	e := d.check()
 	if verbose {
 		r.printf("GptValidityCheck() returned %d: %s\n", e.number, e.name)
@@ -75,7 +72,7 @@ func (r *run) legacy(args []string) int {
 	usage := r.usage("legacy [OPTIONS] DRIVE", "Switch GPT header signature to \"CHROMEOS\".",
 		"  -e           Switch GPT header signature back to \"EFI PART\"\n"+
 			"  -p           Switch primary GPT header signature to \"IGNOREME\"\n")
-	rest, code, done := options{r, "hepD:", usage, func(c byte, arg string) (bad int) {
+	rest, code, done := options{r: r, spec: "hepD:", usage: usage, set: func(c byte, arg string) (bad int) {
 		if c == 'D' {
 			return r.driveSize(arg)
 		}
@@ -92,20 +89,15 @@ func (r *run) legacy(args []string) int {
 		usage()
 		return 1
 	}
-	d, opened := r.open(rest[0], true)
-	if !opened {
-		return 1
-	}
-	defer d.close()
-	if !d.checked() {
-		return 1
-	}
-	return d.legacy(mode)
+	return r.on(rest, true, func(d *drive) int { return d.legacy(mode) })
 }
 
 // legacy writes only headers that are good: the original gives the others a
 // checksum too, and with -e copies even a bad secondary array.
 func (d *drive) legacy(mode byte) int {
+	if !d.checked() {
+		return 1
+	}
 	h1, h2 := d.headers[primary], d.headers[secondary]
 	switch mode {
 	case 'e':

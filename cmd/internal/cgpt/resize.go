@@ -19,7 +19,7 @@ func (r *run) resize(args []string) int {
 		"  -i NUM       Partition to extend, if a drive is given\n"+
 			"  -m NUM       Do nothing unless partition can grow by NUM bytes\n"+
 			"                 (default 2 MiB)\n")
-	rest, code, done := options{r, "hm:i:D:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hm:i:D:", usage: usage, set: func(c byte, arg string) int {
 		switch c {
 		case 'D':
 			return r.driveSize(arg)
@@ -34,21 +34,23 @@ func (r *run) resize(args []string) int {
 	if len(rest) == 0 {
 		return r.errorf("missing partition argument\n")
 	}
-	d, opened := r.open(rest[0], true)
-	if !opened {
-		return 1
-	}
-	defer d.close()
+	return r.on(rest, true, func(d *drive) int { return d.resize(number, least) })
+}
+
+// resize extends the partition of that number, or the one the drive was named
+// by.
+func (d *drive) resize(number, least uint64) int {
+	r := d.r
 	if number == 0 {
 		number = uint64(d.part)
 	}
 	if number == 0 || number > maxEntries {
 		return r.errorf("%s: not a partition, and -i names none\n", d.path)
 	}
-	return d.resize(int(number), least)
+	return d.extend(int(number), least)
 }
 
-func (d *drive) resize(number int, least uint64) int {
+func (d *drive) extend(number int, least uint64) int {
 	r := d.r
 	t, ok := d.table()
 	if !ok {

@@ -35,7 +35,7 @@ func (r *run) show(args []string) int {
 			"  -R  Required flag\n"+
 			"  -B  Legacy Boot flag\n"+
 			"  -A  raw 16-bit attribute value (bits 48-63)\n")
-	rest, code, done := options{r, "hnvqi:bstulSTPRBAdD:", usage, func(c byte, arg string) int {
+	rest, code, done := options{r: r, spec: "hnvqi:bstulSTPRBAdD:", usage: usage, set: func(c byte, arg string) int {
 		return r.showOption(&o, c, arg)
 	}}.parse(args)
 	if done {
@@ -55,15 +55,10 @@ func (r *run) show(args []string) int {
 		usage()
 		return 1
 	}
-	d, opened := r.open(rest[0], false)
-	if !opened {
-		return 1
-	}
-	defer d.close()
 	if o.partition == 0 {
 		o.partition = uint64(part)
 	}
-	return d.show(o)
+	return r.on(rest, false, func(d *drive) int { return d.show(o) })
 }
 
 func (r *run) showOption(o *showOptions, c byte, arg string) (bad int) {

@@ -30,6 +30,8 @@ func machine(t *testing.T) rootdev.Env {
 	for number, device := range map[string]string{
 		"254:0": "pci/vda", "254:3": "pci/vda/vda3", "254:9": "pci/vda/vda9", "253:0": "virtual/dm-0",
 		"259:0": "pci/nvme0n1", "259:1": "pci/nvme0n1/nvme0n1p1", "104:1": "pci/cciss!c0d0",
+		"259:4": "pci/nvme0n1/nvme0n1p3", "253:1": "virtual/dm-1", "179:0": "mmc/mmcblk0", "7:0": "virtual/loop7",
+		"179:3": "mmc/mmcblk0/mmcblk0p3", "7:3": "virtual/loop7/loop7p3",
 	} {
 		dir("sys/devices/" + device)
 		link("sys/dev/block/"+number, "sys/devices/"+device)
@@ -38,6 +40,10 @@ func machine(t *testing.T) rootdev.Env {
 	file("sys/devices/pci/vda/vda3/partition", "3\n")
 	file("sys/devices/pci/vda/vda9/partition", "9\n")
 	file("sys/devices/pci/nvme0n1/nvme0n1p1/partition", "1\n")
+	for _, name := range []string{"pci/nvme0n1/nvme0n1p3", "mmc/mmcblk0/mmcblk0p3", "virtual/loop7/loop7p3"} {
+		file("sys/devices/"+name+"/partition", "3\n")
+	}
+	link("sys/devices/virtual/dm-1/slaves/nvme0n1p3", "sys/devices/pci/nvme0n1/nvme0n1p3")
 	link("sys/devices/virtual/dm-0/slaves/vda3", "sys/devices/pci/vda/vda3")
 	file("dev/cciss/c0d0", "")
 	file("proc/mounts", "/dev/vda9 / ext4 rw 0 0\nproc /proc proc rw 0 0\n/dev/mapper/usr /usr erofs ro 0 0\n"+
@@ -52,6 +58,7 @@ func machine(t *testing.T) rootdev.Env {
 	stats := map[string]unix.Stat_t{
 		"/dev/mapper/usr": block(253, 0), "/dev/vda9": block(254, 9), "/dev/nvme0n1p1": block(259, 1),
 		"/": on(254, 9), "/usr": on(253, 0), "/usr/lib": on(253, 0), "/etc": on(0, 30), "/srv/a b": on(0, 40), "/odd": on(104, 1),
+		"/nvme": on(253, 1), "/mmc": on(179, 3), "/loop": on(7, 3),
 	}
 	return rootdev.Env{
 		Name: "rootdev", Dev: filepath.Join(root, "dev"), Proc: filepath.Join(root, "proc"), Sys: filepath.Join(root, "sys"),
@@ -81,6 +88,12 @@ func TestRootdev(t *testing.T) {
 		{[]string{"/srv/a b"}, "nvme0n1p1"},
 		{[]string{"-d", "/srv/a b"}, "nvme0n1"},
 		{[]string{"/odd"}, "cciss/c0d0"},
+		{[]string{"-s", "/nvme"}, "nvme0n1p3"},
+		{[]string{"-s", "-d", "/nvme"}, "nvme0n1"},
+		{[]string{"/mmc"}, "mmcblk0p3"},
+		{[]string{"-d", "/mmc"}, "mmcblk0"},
+		{[]string{"-s", "/loop"}, "loop7p3"},
+		{[]string{"-d", "/loop"}, "loop7"},
 		{[]string{"/dev/vda9"}, "vda9"},
 	}
 	for _, tt := range tests {
