@@ -249,7 +249,7 @@ func (c *Config) diskDrive(f files) string {
 	if !c.LogWrites {
 		return "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=" + escape(f.overlay())
 	}
-	return "if=none,id=disk,driver=blklogwrites,cache=writeback,log-sector-size=512,log-append=on" +
+	return "if=none,id=disk,driver=blklogwrites,cache=writeback,log-append=on" +
 		",file.driver=qcow2,file.cache.no-flush=on,file.file.driver=file,file.file.cache.no-flush=on" +
 		",file.file.filename=" + escape(f.overlay()) +
 		",log.driver=file,log.cache.no-flush=on,log.filename=" + escape(f.writeLog())

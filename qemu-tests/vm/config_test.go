@@ -129,7 +129,7 @@ func TestArgs(t *testing.T) {
 -cpu max
 -drive if=none,id=drive0,format=raw,snapshot=on,file=/x
 -device virtio-blk-pci,drive=drive0,serial=twin
--drive if=none,id=disk,driver=blklogwrites,cache=writeback,log-sector-size=512,log-append=on,` +
+-drive if=none,id=disk,driver=blklogwrites,cache=writeback,log-append=on,` +
 				`file.driver=qcow2,file.cache.no-flush=on,file.file.driver=file,file.file.cache.no-flush=on,` +
 				`file.file.filename=/d/disk.qcow2,` +
 				`log.driver=file,log.cache.no-flush=on,log.filename=/d/writes.log
