@@ -102,13 +102,18 @@ func newReport(c *cli.Context) *report.Report {
 func arguments(c *cli.Context, least, most int) error {
 	switch n := c.NArg(); {
 	case n < least:
-		return hint.Add(hint.Usagef("%s: %s missing", c.Command.FullName(), c.Command.ArgsUsage),
-			"slipway %s --help", c.Command.FullName())
+		return hint.Add(hint.Usagef("%s: %s missing", commandName(c), c.Command.ArgsUsage),
+			"slipway %s --help", commandName(c))
 	case n > most:
-		return hint.Add(hint.Usagef("%s: argument %q: not expected", c.Command.FullName(), c.Args().Get(most)),
-			"slipway %s --help", c.Command.FullName())
+		return hint.Add(hint.Usagef("%s: argument %q: not expected", commandName(c), c.Args().Get(most)),
+			"slipway %s --help", commandName(c))
 	}
 	return nil
+}
+
+// commandName is what the user typed of the command: "payload create".
+func commandName(c *cli.Context) string {
+	return strings.TrimPrefix(c.Command.HelpName, c.App.Name+" ")
 }
 
 // flagsFirst moves flags in front of positional arguments, because the flag

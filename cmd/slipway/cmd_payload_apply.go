@@ -60,7 +60,7 @@ func payloadArguments(c *cli.Context, needKeys bool) ([]payload.Key, error) {
 		return nil, err
 	}
 	if len(keys) == 0 && needKeys {
-		return nil, hint.Add(hint.Usagef("%s: --pub missing: whose signature counts?", c.Command.FullName()),
+		return nil, hint.Add(hint.Usagef("%s: --pub missing: whose signature counts?", commandName(c)),
 			"slipway keys export, or openssl pkey -in KEY.pem -pubout -out PUB.pem, then --pub PUB.pem")
 	}
 	return payloadKeys(keys), nil

@@ -40,7 +40,8 @@ type ApplyOptions struct {
 
 	// Checkpoint, if set, is called each time that CheckpointEvery bytes of
 	// the payload have been written and synced (about 1/128 of the payload if
-	// not set), and when the payload is cut. An error ends Apply.
+	// not set), and when the payload is cut. It is called by another goroutine,
+	// once at a time. An error ends Apply.
 	Checkpoint      func(*Checkpoint) error
 	CheckpointEvery int64
 	// Resume goes on after a checkpoint; see [Apply].
@@ -125,13 +126,11 @@ func (a *applier) fits() error {
 // operations reads and runs the operations. Several run at once; the stream is
 // read by one goroutine only.
 func (a *applier) operations(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	workers := a.Workers
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	c := &crew{run: a.run, cancel: cancel, workers: workers}
+	c := newCrew(workers, a.run)
 	defer c.close()
 	ops := a.m.Manifest.Operations
 	every := a.CheckpointEvery
@@ -142,9 +141,12 @@ func (a *applier) operations(ctx context.Context) error {
 	for ; a.next < len(ops); a.next++ {
 		op := &ops[a.next]
 		if a.Checkpoint != nil && a.s.offset-saved >= every {
-			if err := a.checkpoint(c, nil); err != nil {
-				return err
+			point, err := a.checkpoint(nil)
+			if err != nil {
+				return c.wait(err)
 			}
+			// The disk is waited for while the next operations are in work.
+			c.after(a.next, func() error { return a.store(point) })
 			saved = a.s.offset
 		}
 		j, err := c.reserve(ctx, a.next, op)
@@ -167,12 +169,10 @@ func (a *applier) operations(ctx context.Context) error {
 
 // cut ends a run whose stream has ended: what has come is kept.
 func (a *applier) cut(c *crew, err error, partial []byte) error {
-	if a.Checkpoint != nil {
-		if err := a.checkpoint(c, partial); err != nil {
-			return err
-		}
+	if err2 := c.wait(nil); err2 != nil {
+		return err2
 	}
-	return c.wait(err)
+	return a.storeCut(err, partial)
 }
 
 // run does one operation. Data that is not what was signed is not used.
@@ -210,8 +210,8 @@ func (a *applier) finish(ctx context.Context) error {
 	digest := a.s.sum()
 	signatures, err := a.s.signatures()
 	if err != nil {
-		if _, ok := errors.AsType[*CutError](err); ok && a.Checkpoint != nil {
-			return errors.Join(a.checkpoint(nil, nil), err)
+		if _, ok := errors.AsType[*CutError](err); ok {
+			return a.storeCut(err, nil)
 		}
 		return err
 	}

@@ -20,25 +20,40 @@ type Checkpoint struct {
 	Partial []byte `json:"partial,omitempty"`
 }
 
-// checkpoint waits until everything read is written and synced, and hands out
-// where that is. c may be nil when nothing is in work.
-func (a *applier) checkpoint(c *crew, partial []byte) error {
-	if c != nil {
-		if err := c.wait(nil); err != nil {
-			return err
-		}
+// checkpoint says where the operations before a.next end.
+func (a *applier) checkpoint(partial []byte) (*Checkpoint, error) {
+	state, err := a.s.state()
+	if err != nil {
+		return nil, err
 	}
+	return &Checkpoint{
+		Metadata: a.metadataID(), Operation: a.next, Digest: state,
+		Offset: a.dataOffset(a.next) + int64(len(partial)), Partial: partial,
+	}, nil
+}
+
+// store hands out a checkpoint once what it says is on the disk. All operations
+// before it have been written.
+func (a *applier) store(c *Checkpoint) error {
 	if err := a.Target.Sync(); err != nil {
 		return fmt.Errorf("sync target: %w", err)
 	}
-	state, err := a.s.state()
-	if err != nil {
+	return a.Checkpoint(c)
+}
+
+// storeCut hands out a last checkpoint because of err.
+func (a *applier) storeCut(err error, partial []byte) error {
+	if a.Checkpoint == nil {
 		return err
 	}
-	offset := a.dataOffset(a.next) + int64(len(partial))
-	return a.Checkpoint(&Checkpoint{
-		Metadata: a.metadataID(), Operation: a.next, Offset: offset, Digest: state, Partial: partial,
-	})
+	c, err2 := a.checkpoint(partial)
+	if err2 == nil {
+		err2 = a.store(c)
+	}
+	if err2 != nil {
+		return err2
+	}
+	return err
 }
 
 // dataOffset is where the data of an operation begins in the payload, or where

@@ -3,6 +3,7 @@ package payload
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -47,29 +48,32 @@ func (w *worker) buffer() []byte {
 // crew runs operations, several at once. Its methods are for one goroutine.
 type crew struct {
 	run     func(*worker, *Operation, []byte) error
-	cancel  context.CancelFunc // of the one who reads: an operation went wrong
 	workers int
 
 	mu      sync.Mutex
 	changed *sync.Cond // of what is below, under mu
 	used    int64      // of the budget
-	jobs    int        // reserved and not done
+	jobs    []int      // indexes of operations reserved and not done, in order
 	running int
 	idle    []*worker
 	free    [][]byte
+	behind  bool  // something of after is in work
 	failed  int   // lowest index of an operation that failed
 	err     error // of that one
 	group   sync.WaitGroup
+}
+
+func newCrew(workers int, run func(*worker, *Operation, []byte) error) *crew {
+	c := &crew{run: run, workers: workers}
+	c.changed = sync.NewCond(&c.mu)
+	return c
 }
 
 // reserve waits until there is room for an operation, and gives it its buffer.
 func (c *crew) reserve(ctx context.Context, index int, op *Operation) (*job, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.changed == nil {
-		c.changed = sync.NewCond(&c.mu)
-	}
-	for c.err == nil && c.jobs > 0 && c.used+op.cost() > budget {
+	for c.err == nil && len(c.jobs) > 0 && c.used+op.cost() > budget {
 		c.changed.Wait()
 	}
 	if c.err != nil {
@@ -78,22 +82,31 @@ func (c *crew) reserve(ctx context.Context, index int, op *Operation) (*job, err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c.jobs++
+	c.jobs = append(c.jobs, index)
 	c.used += op.cost()
 	return &job{index, op, c.take(int(op.DataSize))}, nil
 }
 
-// take gives a buffer, a used one if there is one large enough. Too small ones
-// are dropped, or they would add up.
+// take gives a buffer: the smallest free one that is large enough, else a new
+// one. One that is too small goes then, or they would add up.
 func (c *crew) take(n int) []byte {
-	for len(c.free) > 0 {
-		b := c.free[len(c.free)-1]
-		c.free = c.free[:len(c.free)-1]
-		if cap(b) >= n {
-			return b[:n]
+	best := -1
+	for i, b := range c.free {
+		if cap(b) >= n && (best < 0 || cap(b) < cap(c.free[best])) {
+			best = i
 		}
 	}
-	return make([]byte, n)
+	if best >= 0 {
+		b := c.free[best]
+		c.free = slices.Delete(c.free, best, best+1)
+		return b[:n]
+	}
+	if len(c.free) > 0 {
+		c.free = slices.Delete(c.free, 0, 1)
+	}
+	// Rounded up, so that soon all are large enough for most.
+	const step = 1 << 20
+	return make([]byte, n, (n+step-1)/step*step)
 }
 
 // start runs a job in the background as soon as a worker is free, unless
@@ -117,24 +130,58 @@ func (c *crew) start(j *job) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.idle = append(c.idle, w)
-		c.free = append(c.free, j.data)
-		c.jobs--
+		if cap(j.data) > 0 {
+			c.free = append(c.free, j.data)
+		}
+		c.jobs = slices.DeleteFunc(c.jobs, func(i int) bool { return i == j.index })
 		c.running--
 		c.used -= j.op.cost()
 		if err != nil && (c.err == nil || j.index < c.failed) {
 			c.failed, c.err = j.index, fmt.Errorf("payload operation %d (%s): %w", j.index, j.op.Type, err)
-			c.cancel()
 		}
 		c.changed.Broadcast()
 	})
 }
 
-// wait returns once nothing is in work any more: with the error of the first
-// operation that failed, or else err.
-func (c *crew) wait(err error) error {
-	c.group.Wait()
+// after runs something in the background once all operations before index are
+// done, one such thing at a time. If it fails, nothing more is started.
+func (c *crew) after(index int, run func() error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for c.err == nil && c.behind {
+		c.changed.Wait()
+	}
+	if c.err != nil {
+		return
+	}
+	c.behind = true
+	c.group.Go(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for c.err == nil && len(c.jobs) > 0 && c.jobs[0] < index {
+			c.changed.Wait()
+		}
+		if c.err == nil {
+			c.mu.Unlock()
+			err := run()
+			c.mu.Lock()
+			if err != nil && c.err == nil {
+				c.failed, c.err = index, err
+			}
+		}
+		c.behind = false
+		c.changed.Broadcast()
+	})
+}
+
+// wait returns once nothing is in work any more: with the error of the first
+// operation that failed, or else err. A job that was reserved is not waited for.
+func (c *crew) wait(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.running > 0 || c.behind {
+		c.changed.Wait()
+	}
 	if c.err != nil {
 		return c.err
 	}

@@ -1,0 +1,175 @@
+package payload_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"slipway/build/tools/toolstest"
+	"slipway/signing/payload"
+)
+
+// benchSlot is the slot image to measure with: that of the newest alpha image
+// in the checkout, or the file $SLIPWAY_BENCH_SLOT.
+func benchSlot(b *testing.B) (*os.File, payload.Image) {
+	b.Helper()
+	name := os.Getenv("SLIPWAY_BENCH_SLOT")
+	if name == "" {
+		name = "../../out/alpha/current/usr.img"
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		b.Skipf("%v: slipway build makes one", err)
+	}
+	b.Cleanup(func() { f.Close() })
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	require.NoError(b, err)
+	return f, payload.Image{Size: n, SHA256: [32]byte(h.Sum(nil))}
+}
+
+// writeFull writes a full payload of the slot to name and gives its size.
+func writeFull(b *testing.B, name string, slot io.ReaderAt, i payload.Image, compress payload.Compressor) int64 {
+	b.Helper()
+	scratch, err := os.CreateTemp(b.TempDir(), "data")
+	require.NoError(b, err)
+	defer scratch.Close()
+	out, err := os.Create(name)
+	require.NoError(b, err)
+	defer out.Close()
+	_, err = payload.Write(b.Context(), out, &payload.WriteOptions{
+		Manifest: payload.Manifest{Info: info(), New: i}, Scratch: scratch,
+		Plan:    payload.PlanFull(b.Context(), slot, i.Size, &payload.FullOptions{Compress: compress}),
+		Signers: []payload.Signer{newEd25519("one", 1)},
+	})
+	require.NoError(b, err)
+	st, err := out.Stat()
+	require.NoError(b, err)
+	return st.Size()
+}
+
+// BenchmarkFull compares a full payload with zstd -19 over the same slot, and
+// measures the development level. It takes some minutes:
+//
+//	go test -run - -bench Full -benchtime 1x -timeout 30m ./signing/payload
+func BenchmarkFull(b *testing.B) {
+	slot, image := benchSlot(b)
+	dir := b.TempDir()
+	programs := toolstest.Tree(b, "payload")
+	best := func(ctx context.Context, src []byte) ([]byte, error) {
+		cmd := programs.Command(ctx, "zstd", "-19", "--single-thread", "--no-check", "-q", "-c", fmt.Sprintf("--stream-size=%d", len(src)))
+		cmd.Stdin = bytes.NewReader(src)
+		return cmd.Output()
+	}
+	fast, err := payload.Fast()
+	require.NoError(b, err)
+	for b.Loop() {
+		start := time.Now()
+		quick := writeFull(b, filepath.Join(dir, "fast"), slot, image, fast)
+		b.ReportMetric(time.Since(start).Seconds(), "development-wall-s")
+		start = time.Now()
+		ours := writeFull(b, filepath.Join(dir, "best"), slot, image, best)
+		b.ReportMetric(time.Since(start).Seconds(), "release-wall-s")
+		whole := filepath.Join(dir, "whole.zst")
+		cmd := programs.Command(b.Context(), "zstd", "-19", "--single-thread", "-q", "-f", "-o", whole, slot.Name())
+		require.NoError(b, cmd.Run())
+		st, err := os.Stat(whole)
+		require.NoError(b, err)
+		b.ReportMetric(cmd.ProcessState.UserTime().Seconds(), "zstd-cpu-s")
+		b.ReportMetric(float64(ours)/1e6, "release-MB")
+		b.ReportMetric(float64(quick)/1e6, "development-MB")
+		b.ReportMetric(float64(st.Size())/1e6, "zstd-19-MB")
+		b.ReportMetric(float64(ours)/float64(st.Size()), "size-ratio")
+	}
+}
+
+// BenchmarkApply compares streaming a full payload onto a file that has all
+// its blocks, with checkpoints and every check, with zstd -dc | dd conv=fsync
+// onto another. Both run three times, alternating; the medians count.
+func BenchmarkApply(b *testing.B) {
+	slot, image := benchSlot(b)
+	dir := b.TempDir()
+	fast, err := payload.Fast()
+	require.NoError(b, err)
+	p := filepath.Join(dir, "payload")
+	writeFull(b, p, slot, image, fast)
+	programs := toolstest.Tree(b, "payload")
+	packed := filepath.Join(dir, "packed.zst")
+	require.NoError(b, programs.Command(b.Context(), "zstd", "-5", "-q", "-o", packed, slot.Name()).Run())
+
+	target := filepath.Join(dir, "target")
+	allocate := func() {
+		require.NoError(b, exec.Command("dd", "if=/dev/zero", "of="+target, "bs=1M", "conv=fsync",
+			fmt.Sprintf("count=%d", image.Size>>20), "status=none").Run())
+	}
+	var ours, theirs, memory, cpu []float64
+	for b.Loop() {
+		for range 3 {
+			allocate()
+			start := time.Now()
+			unpack := programs.Command(b.Context(), "zstd", "-dc", "-q", packed)
+			write := exec.Command("dd", "of="+target, "bs=1M", "iflag=fullblock", "conv=fsync,notrunc", "status=none")
+			write.Stdin, err = unpack.StdoutPipe()
+			require.NoError(b, err)
+			require.NoError(b, unpack.Start())
+			require.NoError(b, write.Run())
+			require.NoError(b, unpack.Wait())
+			theirs = append(theirs, time.Since(start).Seconds())
+
+			allocate()
+			start = time.Now()
+			child := exec.Command(os.Args[0], "-test.run", "^TestApplyChild$")
+			child.Env = append(os.Environ(), "SLIPWAY_APPLY="+p+":"+target)
+			out, err := child.CombinedOutput()
+			require.NoError(b, err, "%s", out)
+			ours = append(ours, time.Since(start).Seconds())
+			if r, ok := child.ProcessState.SysUsage().(*syscall.Rusage); ok {
+				memory = append(memory, float64(r.Maxrss)/1024)
+			}
+			cpu = append(cpu, (child.ProcessState.UserTime() + child.ProcessState.SystemTime()).Seconds())
+		}
+	}
+	b.ReportMetric(median(ours), "apply-wall-s")
+	b.ReportMetric(median(cpu), "apply-cpu-s")
+	b.ReportMetric(median(theirs), "zstd-dd-wall-s")
+	b.ReportMetric(median(ours)/median(theirs), "wall-ratio")
+	b.ReportMetric(slices.Max(memory), "apply-peak-MiB")
+}
+
+func median(list []float64) float64 {
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+// TestApplyChild is the other process of BenchmarkApply.
+func TestApplyChild(t *testing.T) {
+	from, to, ok := strings.Cut(os.Getenv("SLIPWAY_APPLY"), ":")
+	if !ok {
+		t.Skip("BenchmarkApply runs it")
+	}
+	p, err := os.Open(from)
+	require.NoError(t, err)
+	defer p.Close()
+	target, err := os.OpenFile(to, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer target.Close()
+	st, err := target.Stat()
+	require.NoError(t, err)
+	_, err = payload.Apply(t.Context(), p, &payload.ApplyOptions{
+		Keys: []payload.Key{newEd25519("one", 1).key}, Target: target, TargetSize: st.Size(),
+		Checkpoint: func(*payload.Checkpoint) error { return nil },
+	})
+	require.NoError(t, err)
+}
