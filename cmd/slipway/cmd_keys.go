@@ -104,7 +104,7 @@ func readRoles(c *cli.Context) ([]keyset.Role, error) {
 	for _, name := range c.StringSlice("role") {
 		role := keyset.Role(name)
 		if !slices.Contains(keyset.Roles(), role) {
-			return nil, hint.Add(hint.Usagef("%s: --role %q: unknown", c.Command.FullName(), name), "--role root, image or payload")
+			return nil, hint.Add(hint.Usagef("keys %s: --role %q: unknown", c.Command.Name, name), "--role root, image or payload")
 		}
 		if !slices.Contains(roles, role) {
 			roles = append(roles, role)

@@ -300,5 +300,5 @@ func finishKeys(ctx context.Context, target string, o *signOptions) error {
 	}
 	outside := &signing.Outside{Out: o.out, In: o.in}
 	err = dir.finish(ctx, file, time.Now(), &signing.Options{Passwords: newPasswords(o.passwordFile).candidates, Outside: outside})
-	return explainPending(outside, openHint(err))
+	return explainPending(outside, passwordHint(err))
 }

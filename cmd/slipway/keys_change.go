@@ -80,8 +80,11 @@ func chosenKeys(c *cli.Context) (string, error) {
 
 // add makes a key, or takes the one --from names, and puts it into the set.
 func (k *keysWork) add(kind string, roles []keyset.Role, development bool) (*keyset.Entry, error) {
+	from, until, err := k.validity(roles)
+	if err != nil {
+		return nil, err
+	}
 	var public key.Key
-	var err error
 	if ref := k.c.String("from"); ref != "" {
 		public, development, err = k.adopt(ref)
 	} else {
@@ -91,10 +94,7 @@ func (k *keysWork) add(kind string, roles []keyset.Role, development bool) (*key
 		return nil, err
 	}
 	e := keyset.NewEntry(public, roles...)
-	e.Development = development
-	if e.NotBefore, e.NotAfter, err = k.validity(roles); err != nil {
-		return nil, err
-	}
+	e.Development, e.NotBefore, e.NotAfter = development, from, until
 	if k.next.Lookup(e.ID) != nil {
 		return nil, fmt.Errorf("key %s: in the set already", e.ID)
 	}
@@ -125,7 +125,7 @@ func (k *keysWork) generate(kind string, development bool) (key.Key, error) {
 		kind = "ecdsa-p256"
 	}
 	if !slices.Contains(signing.Kinds(), kind) {
-		return key.Key{}, hint.Add(hint.Usagef("%s: --algorithm %q: unknown", k.c.Command.FullName(), kind),
+		return key.Key{}, hint.Add(hint.Usagef("keys %s: --algorithm %q: unknown", k.c.Command.Name, kind),
 			"--algorithm %s", strings.Join(signing.Kinds(), ", "))
 	}
 	if k.password == nil && !development {
@@ -172,7 +172,7 @@ func (k *keysWork) validity(roles []keyset.Role) (from, until *time.Time, err er
 	start := k.now.UTC().Truncate(24 * time.Hour)
 	if text := k.c.String("starts"); text != "" {
 		if start, err = time.Parse(time.DateOnly, text); err != nil {
-			return nil, nil, hint.Add(hint.Usagef("%s: --starts %q: not a date", k.c.Command.FullName(), text), "--starts 2027-01-31")
+			return nil, nil, hint.Add(hint.Usagef("keys %s: --starts %q: not a date", k.c.Command.Name, text), "--starts 2027-01-31")
 		}
 	}
 	text := k.c.String("valid-for")
@@ -185,7 +185,7 @@ func (k *keysWork) validity(roles []keyset.Role) (from, until *time.Time, err er
 	}
 	end, ok := addTime(start, text)
 	if !ok {
-		return nil, nil, hint.Add(hint.Usagef("%s: --valid-for %q: not a number of days or years", k.c.Command.FullName(), text), "--valid-for 5y")
+		return nil, nil, hint.Add(hint.Usagef("keys %s: --valid-for %q: not a number of days or years", k.c.Command.Name, text), "--valid-for 5y")
 	}
 	return &start, &end, nil
 }
@@ -236,7 +236,7 @@ func (k *keysWork) save() error {
 		return hint.Add(explainPending(k.outside, err), "sign them, then slipway sign %s --signatures-in DIR", k.dir.dir)
 	}
 	if err != nil {
-		return errors.Join(openHint(err), k.undo())
+		return errors.Join(passwordHint(err), k.undo())
 	}
 	return nil
 }

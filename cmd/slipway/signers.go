@@ -109,14 +109,19 @@ func (s *signers) openNamed(ctx context.Context, o *signOptions) ([]signing.Sign
 	return list, nil
 }
 
+// openHint helps with a key that does not open.
 func openHint(err error) error {
+	return hint.Add(passwordHint(err), "slipway keys new makes keys; openssl genpkey -algorithm ed25519 -out KEY.pem makes one that --key takes")
+}
+
+func passwordHint(err error) error {
 	switch {
 	case errors.Is(err, signing.ErrNoPassword), errors.Is(err, signing.ErrWrongPassword):
 		return hint.Add(err, "export SLIPWAY_KEY_PASSWORD, or --key-password-file FILE")
 	case errors.Is(err, signing.ErrNoOutside):
 		return hint.Add(err, "--digests-out DIR writes what has to be signed")
 	}
-	return hint.Add(err, "slipway keys new makes keys; openssl genpkey -algorithm ed25519 -out KEY.pem makes one that --key takes")
+	return err
 }
 
 // openSet opens the keys of a set that sign today. Keys that were named take
