@@ -27,7 +27,7 @@ import (
 // the boot engine leaves, and a systemd that does as it is told.
 type machine struct {
 	*health.Env
-	t      *testing.T
+	t      testing.TB
 	out    *bytes.Buffer
 	layout partitions.Layout
 	report map[string]any // boot.json
@@ -52,7 +52,7 @@ func hash(version string) string { return strings.Repeat(version[3:4]+"a", 32) }
 
 // newMachine makes a machine that runs USR-A, proven, with a newer version in
 // USR-B.
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	m := &machine{
 		t: t, out: new(bytes.Buffer),
 		layout: partitions.DefaultLayout(partitions.SeededUUIDs(uuid.NameSpaceURL)),
@@ -128,7 +128,7 @@ func (nobody) SignDigest(context.Context, [32]byte) ([]byte, error) { return mak
 func (m *machine) install(number int, version string) {
 	size := int64(2097152 * 512)
 	m.sparse(fmt.Sprintf("dev/vda%d", number), size, func(f *os.File) {
-		require.NoError(m.t, footer.Write(m.t.Context(), f, size, &footer.Footer{
+		require.NoError(m.t, footer.Write(context.Background(), f, size, &footer.Footer{
 			Format: footer.Format, Name: "slipway", Version: version, Architecture: "amd64",
 			FSType: "erofs", FSSize: 4096, HashOffset: 4096, HashSize: 4096, BlockSize: 4096,
 			RootHash: hash(version), BootID: hash(version),
@@ -210,7 +210,7 @@ func (m *machine) stage1() string {
 
 // judge runs the health program to its end.
 func (m *machine) judge() (code int) {
-	ctx, cancel := context.WithCancel(m.t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	m.cancel = cancel
 	return health.Main(ctx, nil, m.Env)
