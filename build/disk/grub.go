@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"slipway/build/uki"
+	"slipway/partitions"
 )
 
 // Offsets in GRUB's first two sectors, from its sources: boot.img is
@@ -28,7 +29,7 @@ const (
 	coreMaxSectors = 0xffff
 	nop            = 0x90
 	grubDirectory  = "usr/lib/grub/i386-pc"
-	grubPrefix     = "(,gpt1)/" // partition 1 of the disk the BIOS booted from
+	grubPrefix     = "()/" // $root becomes the disk the BIOS booted from
 )
 
 // Tools runs foreign programs: a tools tree with GRUB in it.
@@ -49,25 +50,37 @@ type GRUB struct {
 func grubModules() []string {
 	return []string{
 		"biosdisk", "part_gpt", "fat", "loopback", "linux", "normal", "configfile",
-		"serial", "terminal", "echo", "sleep", "reboot",
+		"probe", "serial", "terminal", "echo", "sleep", "reboot",
 	}
 }
 
 // grubConfig runs before GRUB has a shell: one command after the other, no
 // conditions, and a command that does not work does not keep the next from
 // being tried. GRUB leaves it only for the kernel or for another attempt.
-func grubConfig() string {
+//
+// It tells the boot engine which ESP it read, for there may be several disks.
+// GRUB knows nothing of the table's backup: where the primary one is damaged,
+// it finds the ESP by its place, which never changes, and the boot engine mends
+// the table.
+func grubConfig(esp partitions.Partition) string {
 	efi := "/" + BootPath
 	return fmt.Sprintf(`serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial console
-loopback %[1]s ($root)%[2]s
+probe --set=%[5]s_esp --part-uuid $root,gpt%[8]d
+set %[5]s=slipway.esp=$%[5]s_esp
+loopback %[1]s ($root,gpt%[8]d)%[2]s
+source (%[1]s)%[3]d+%[4]d
+boot
+echo "slipway: GRUB: no %[2]s by the table; trying by place"
+loopback esp ($root)%[6]d+%[7]d
+loopback %[1]s (esp)%[2]s
 source (%[1]s)%[3]d+%[4]d
 boot
 echo "slipway: GRUB: %[2]s does not boot; restarting in 30 seconds"
 sleep 30
 reboot
-`, uki.GRUBDevice, efi, uki.GRUBOffset/sectorSize, uki.GRUBSize/sectorSize)
+`, uki.GRUBDevice, efi, uki.GRUBOffset/sectorSize, uki.GRUBSize/sectorSize, uki.GRUBArguments, esp.Start, esp.Size, esp.Number)
 }
 
 // grubMkimageArgs is the command line of grub-mkimage. It syncs its output, so
@@ -81,8 +94,13 @@ func grubMkimageArgs(directory, config, output string) []string {
 }
 
 // LoadGRUB takes boot.img from the tools tree and has its grub-mkimage make
-// the core image. The same tools tree gives the same bytes.
-func LoadGRUB(ctx context.Context, t Tools) (*GRUB, error) {
+// the core image for disks of a layout. The same tools tree and layout give the
+// same bytes.
+func LoadGRUB(ctx context.Context, t Tools, l partitions.Layout) (*GRUB, error) {
+	esp, ok := l.Partition(LabelESP)
+	if !ok {
+		return nil, fmt.Errorf("GRUB: the layout has no partition %q", LabelESP)
+	}
 	boot, err := os.ReadFile(filepath.Join(t.Path(grubDirectory), "boot.img"))
 	if err != nil {
 		return nil, fmt.Errorf("GRUB: %w", err)
@@ -93,7 +111,7 @@ func LoadGRUB(ctx context.Context, t Tools) (*GRUB, error) {
 	}
 	defer os.RemoveAll(dir)
 	config, output := filepath.Join(dir, "early.cfg"), filepath.Join(dir, "core.img")
-	if err := os.WriteFile(config, []byte(grubConfig()), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(grubConfig(esp)), 0o600); err != nil {
 		return nil, fmt.Errorf("GRUB: %w", err)
 	}
 	var stderr bytes.Buffer

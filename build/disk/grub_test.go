@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"slipway/build/disk"
+	"slipway/partitions"
 )
 
 // fakeGRUB is a tools tree whose grub-mkimage is this test program.
@@ -60,24 +61,31 @@ func fakeTree(t *testing.T, behave string) fakeGRUB {
 	return f
 }
 
+func esp() partitions.Partition {
+	p, _ := layout().Partition(disk.LabelESP)
+	return p
+}
+
 func TestLoadGRUB(t *testing.T) {
-	g, err := disk.LoadGRUB(t.Context(), fakeTree(t, "copy"))
+	g, err := disk.LoadGRUB(t.Context(), fakeTree(t, "copy"), layout())
 	require.NoError(t, err)
-	assert.Equal(t, &disk.GRUB{Boot: []byte("boot"), Core: []byte(disk.GRUBConfig())}, g)
+	assert.Equal(t, &disk.GRUB{Boot: []byte("boot"), Core: []byte(disk.GRUBConfig(esp()))}, g)
 }
 
 func TestLoadGRUBErrors(t *testing.T) {
-	_, err := disk.LoadGRUB(t.Context(), fakeTree(t, "complain"))
+	_, err := disk.LoadGRUB(t.Context(), fakeTree(t, "complain"), layout())
 	assert.EqualError(t, err, "grub-mkimage: exit status 1: grub-mkimage: error: no such module.")
-	_, err = disk.LoadGRUB(t.Context(), fakeGRUB{t.TempDir(), ""})
+	_, err = disk.LoadGRUB(t.Context(), fakeGRUB{t.TempDir(), ""}, layout())
 	assert.ErrorContains(t, err, "GRUB: open ")
 	assert.ErrorIs(t, err, os.ErrNotExist)
+	_, err = disk.LoadGRUB(t.Context(), fakeTree(t, "copy"), partitions.Layout{})
+	assert.EqualError(t, err, `GRUB: the layout has no partition "EFI-SYSTEM"`)
 }
 
 // TestGRUBConfigFitsTheScreen keeps what people read within a line of 80
 // characters: GRUB wraps longer ones in the middle of a word.
 func TestGRUBConfigFitsTheScreen(t *testing.T) {
-	for line := range strings.Lines(disk.GRUBConfig()) {
+	for line := range strings.Lines(disk.GRUBConfig(esp())) {
 		if said, ok := strings.CutPrefix(line, "echo "); ok {
 			assert.Less(t, len(strings.Trim(said, "\"\n")), 80)
 		}
@@ -85,9 +93,12 @@ func TestGRUBConfigFitsTheScreen(t *testing.T) {
 }
 
 func TestGRUBCommandLine(t *testing.T) {
-	assert.Equal(t, "--format=i386-pc --directory=D --prefix=(,gpt1)/ --config=C --output=O "+
-		"biosdisk part_gpt fat loopback linux normal configfile serial terminal echo sleep reboot",
+	assert.Equal(t, "--format=i386-pc --directory=D --prefix=()/ --config=C --output=O "+
+		"biosdisk part_gpt fat loopback linux normal configfile probe serial terminal echo sleep reboot",
 		strings.Join(disk.GRUBMkimageArgs("D", "C", "O"), " "))
-	assert.Contains(t, disk.GRUBConfig(),
-		"loopback uki ($root)/EFI/BOOT/BOOTX64.EFI\nsource (uki)512+8\nboot\n")
+	assert.Contains(t, disk.GRUBConfig(esp()), "probe --set=slipway_esp --part-uuid $root,gpt1\n"+
+		"set slipway=slipway.esp=$slipway_esp\n"+
+		"loopback uki ($root,gpt1)/EFI/BOOT/BOOTX64.EFI\nsource (uki)512+8\nboot\n")
+	assert.Contains(t, disk.GRUBConfig(esp()), "loopback esp ($root)4096+262144\n"+
+		"loopback uki (esp)/EFI/BOOT/BOOTX64.EFI\nsource (uki)512+8\nboot\n")
 }

@@ -29,7 +29,7 @@ func judge(t *testing.T, program string, args ...string) string {
 // fullDisk writes a disk with every partition in use that an image uses.
 func fullDisk(t *testing.T) *os.File {
 	const date = 1763700000
-	grub, err := disk.LoadGRUB(t.Context(), toolstest.Tree(t, "build"))
+	grub, err := disk.LoadGRUB(t.Context(), toolstest.Tree(t, "build"), layout())
 	require.NoError(t, err)
 	esp, err := disk.ESP(tree.Bytes(bytes.Repeat([]byte("uki "), 1<<20)), date)
 	require.NoError(t, err)
@@ -102,9 +102,9 @@ func TestForeignToolsReadTheFileSystems(t *testing.T) {
 
 func TestLoadGRUBIsDeterministic(t *testing.T) {
 	tools := toolstest.Tree(t, "build")
-	first, err := disk.LoadGRUB(t.Context(), tools)
+	first, err := disk.LoadGRUB(t.Context(), tools, layout())
 	require.NoError(t, err)
-	again, err := disk.LoadGRUB(t.Context(), tools)
+	again, err := disk.LoadGRUB(t.Context(), tools, layout())
 	require.NoError(t, err)
 	assert.Equal(t, first, again)
 	assert.Less(t, len(first.Core), 256<<10)

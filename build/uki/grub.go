@@ -7,15 +7,16 @@ import (
 
 // grubScript is the content of section .grub, GRUBSize bytes of commands that
 // load this file's kernel and initramfs. Whoever runs it has made the loopback
-// device GRUBDevice of the file. Block lists are described in the GRUB manual,
+// device GRUBDevice of the file, and may have set GRUBArguments to a word for
+// the kernel that only they know. Block lists are described in the GRUB manual,
 // "Block list syntax"; they count 512 bytes.
 func grubScript(commandLine string, linux, initrd *sectionHeader) (string, error) {
 	words, err := grubWords(commandLine)
 	if err != nil {
 		return "", err
 	}
-	script := fmt.Sprintf("linux %s%s\ninitrd %s\n",
-		blockList(linux), words, blockList(initrd))
+	script := fmt.Sprintf("linux %s%s $%s\ninitrd %s\n",
+		blockList(linux), words, GRUBArguments, blockList(initrd))
 	if len(script) > GRUBSize {
 		return "", fmt.Errorf("section .grub: %d bytes of commands, it holds %d (command line too long)",
 			len(script), GRUBSize)

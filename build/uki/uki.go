@@ -28,6 +28,8 @@ const (
 	GRUBSize = 0x1000
 	// GRUBDevice is the name that section .grub has for the file it is in.
 	GRUBDevice = "uki"
+	// GRUBArguments is GRUB's variable with more words for the kernel.
+	GRUBArguments = "slipway"
 
 	blockSize = 512
 	maxText   = 1 << 16

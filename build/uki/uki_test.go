@@ -94,7 +94,7 @@ func TestWriteIsDeterministic(t *testing.T) {
 func TestGRUBSectionNamesTheBlocks(t *testing.T) {
 	data := write(t, options())
 	script := string(data[uki.GRUBOffset : uki.GRUBOffset+uki.GRUBSize])
-	assert.Equal(t, "linux (uki)520+2 'console=ttyS0' 'panic=-1' 'a=$b'\ninitrd (uki)522+3\n",
+	assert.Equal(t, "linux (uki)520+2 'console=ttyS0' 'panic=-1' 'a=$b' $slipway\ninitrd (uki)522+3\n",
 		strings.TrimRight(script, "\n")+"\n")
 	assert.Equal(t, strings.Repeat("K", 1000)+strings.Repeat("\x00", 24), string(data[520*512:522*512]))
 	assert.Equal(t, strings.Repeat("I", 3*512), string(data[522*512:525*512]))
@@ -142,7 +142,7 @@ func TestWriteErrors(t *testing.T) {
 		{"quoted argument", func(o *uki.Options) { o.CommandLine = `dyndbg="file x +p"` },
 			`UKI: command line: '"' cannot be passed on by GRUB`},
 		{"long command line", func(o *uki.Options) { o.CommandLine = strings.Repeat("a", 4096) },
-			"UKI: section .grub: 4134 bytes of commands, it holds 4096 (command line too long)"},
+			"UKI: section .grub: 4143 bytes of commands, it holds 4096 (command line too long)"},
 		{"large stub", func(o *uki.Options) { o.Stub = append(o.Stub, make([]byte, uki.GRUBOffset)...) },
 			"UKI: stub and texts: 266240 bytes, at most 262144 fit before section .grub"},
 		{"signed stub", func(o *uki.Options) {

@@ -248,7 +248,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	step.Done("file system %s, root hash %.16s", megabytes(foot.FSSize), foot.RootHash)
 
 	step = rep.LoggedStep("disk")
-	grub, err := disk.LoadGRUB(ctx, tools)
+	grub, err := disk.LoadGRUB(ctx, tools, layout)
 	if err != nil {
 		return "", err
 	}
