@@ -191,6 +191,8 @@ type slotDoc struct {
 	Footer     *footer.Footer      `json:"footer,omitempty"`
 	Signatures []inspect.Signature `json:"signatures,omitempty"`
 	Packages   int                 `json:"packages,omitempty"`
+	// SecureBoot are the signatures of the UKI.
+	SecureBoot []inspect.BootSignature `json:"secure_boot,omitempty"`
 }
 
 func describe(file string, image *inspect.Image) *imageDoc {
@@ -218,9 +220,13 @@ func describe(file string, image *inspect.Image) *imageDoc {
 			d.State = "other"
 		}
 		if s.Footer != nil {
-			if l, err := s.Packages(); err == nil {
+			l, err := s.Packages()
+			if err == nil {
 				d.Packages = len(l.Packages)
 			} else {
+				d.State, d.Reason = "damaged", err.Error()
+			}
+			if d.SecureBoot, err = s.BootSignatures(); err != nil {
 				d.State, d.Reason = "damaged", err.Error()
 			}
 		}
@@ -304,6 +310,9 @@ func (s *slotDoc) print(out io.Writer) {
 		fmt.Fprintf(out, "  kernel /usr/%s %s, boot id %.16s\n", f.UKI.Path, megabytes(f.UKI.Size), f.BootID)
 		for _, sig := range s.Signatures {
 			fmt.Fprintf(out, "  signed by %s (%s): %s\n", sig.KeyID, sig.Algorithm, sig.Verdict)
+		}
+		for _, sig := range s.SecureBoot {
+			fmt.Fprintf(out, "  UKI signed for Secure Boot by %s (%s, key %s): %s\n", sig.Subject, sig.Algorithm, sig.KeyID, sig.Verdict)
 		}
 		fmt.Fprintf(out, "  %d packages", s.Packages)
 	}
