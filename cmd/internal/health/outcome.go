@@ -46,16 +46,12 @@ func (w *watch) returnTry() error {
 
 // succeed does what follows for a healthy boot.
 func (w *watch) succeed() error {
-	d, err := w.openDrive(w.boot, true)
+	d, p, err := w.openForSuccess()
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	p, err := d.running(w.boot)
-	if err != nil {
-		return err
-	}
-	if want := p.Attributes.WithSuccessful(true).WithTries(0); want != p.Attributes {
+	if want := proven(p); want != p.Attributes {
 		if err := partitions.SetAttributes(d, d.table, p.Number, want); err != nil {
 			return err
 		}
@@ -72,6 +68,32 @@ func (w *watch) succeed() error {
 	w.refresh(d)
 	w.live.Slots = d.slots(w.boot)
 	return w.writeLive(&w.live)
+}
+
+// proven are the attributes of a slot whose version is healthy.
+func proven(p partitions.Partition) partitions.Attributes {
+	return p.Attributes.WithSuccessful(true).WithTries(0)
+}
+
+// openForSuccess opens the disk and finds the running slot; for writing only if
+// there is something to write, for udev looks through a disk again whenever
+// somebody had it open like that.
+func (w *watch) openForSuccess() (*drive, partitions.Partition, error) {
+	write := false
+	for {
+		d, err := w.openDrive(w.boot, write)
+		if err != nil {
+			return nil, partitions.Partition{}, err
+		}
+		p, err := d.running(w.boot)
+		if err == nil && (write || proven(p) == p.Attributes && !d.table.Damaged()) {
+			return d, p, nil
+		}
+		write, err = true, errors.Join(err, d.Close())
+		if err != nil {
+			return nil, p, err
+		}
+	}
 }
 
 // problem keeps what went wrong on the way for the status.
