@@ -73,7 +73,7 @@ func (m *machine) healthy(t testing.TB) {
 		grep -m 1 -E ' is (not )?healthy' < <(
 			journalctl -b -f -n all -o cat -u slipway-health.service 2>/dev/null)
 		judge=$(systemctl show -P MainPID slipway-health.service)
-		[ $judge = 0 ] || waitpid --exited $judge`)
+		[ $judge = 0 ] || tail --pid=$judge -s 0.2 -f /dev/null`)
 	require.Contains(t, verdict, " is healthy")
 }
 
