@@ -17,7 +17,11 @@ import (
 
 const keysExportHelp = `Writes public keys: in PEM, as --pub and openssl take them, or one in DER. The
 format cosign gives the private half as cosign keeps its own, encrypted with the
-password of the key.`
+password of the key.
+
+For firmware with Secure Boot there are the certificate of a key that signs UKIs
+(cert, in DER), the signature list with it (esl), and a signed update of the
+variable db, KEK or PK (auth), as efi-updatevar and setup menus take it.`
 
 func keysExportCommand() *cli.Command {
 	return &cli.Command{
@@ -25,10 +29,10 @@ func keysExportCommand() *cli.Command {
 		Usage:       "write keys for other programs",
 		ArgsUsage:   "[ID]",
 		Description: keysExportHelp,
-		Flags: append(openFlags()[:1],
+		Flags: append(append(openFlags(), secureBootExportFlags()...),
 			keysFlag("take the key from the key set in `DIR`"),
 			&cli.StringFlag{Name: "role", Usage: "export the keys that sign as `ROLE`: root, image or payload"},
-			&cli.StringFlag{Name: "format", Value: "pem", Usage: "`FORMAT`: pem, der or cosign"},
+			&cli.StringFlag{Name: "format", Value: "pem", Usage: "`FORMAT`: pem, der or cosign; cert, esl or auth for Secure Boot"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE` instead of the standard output"},
 		),
 		Action: runKeysExport,
@@ -39,11 +43,18 @@ func runKeysExport(c *cli.Context) error {
 	if err := arguments(c, 0, 1); err != nil {
 		return err
 	}
+	now := time.Now()
+	if isSecureBootFormat(c.String("format")) {
+		out, err := exportSecureBoot(c, now)
+		if err != nil {
+			return err
+		}
+		return writeExport(c, out, 0o644)
+	}
 	path, err := chosenKeys(c)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	dir, err := openKeyDir(path, now)
 	if err != nil {
 		return err
@@ -73,15 +84,19 @@ func runKeysExport(c *cli.Context) error {
 		mode = 0o600
 		out, err = exportCosign(dir, chosen[0], newPasswords(c.String("key-password-file")))
 	default:
-		err = hint.Add(hint.Usagef("keys export: --format %q: unknown", c.String("format")), "--format pem, der or cosign")
+		err = hint.Add(hint.Usagef("keys export: --format %q: unknown", c.String("format")), "--format pem, der, cosign, cert, esl or auth")
 	}
 	if err != nil {
 		return err
 	}
+	return writeExport(c, out, mode)
+}
+
+func writeExport(c *cli.Context, out []byte, mode os.FileMode) error {
 	if name := c.String("output"); name != "" {
 		return os.WriteFile(name, out, mode)
 	}
-	_, err = c.App.Writer.Write(out)
+	_, err := c.App.Writer.Write(out)
 	return err
 }
 
