@@ -179,8 +179,8 @@ func judge(a assessment, now time.Duration, c *updateconf.Config) verdict {
 	case len(a.Failed) > 0:
 		return verdict{Phase: unhealthy, Reason: join(a.Failed)}
 	case len(a.Pending) > 0 && now >= deadline:
-		return verdict{Phase: unhealthy, Reason: fmt.Sprintf("%s, %s after the start",
-			join(a.Pending), c.HealthTimeout)}
+		return verdict{Phase: unhealthy, Reason: fmt.Sprintf("%s after the start: %s",
+			c.HealthTimeout, join(a.Pending))}
 	case len(a.Pending) > 0:
 		return verdict{waiting, join(a.Pending), deadline}
 	case now >= settled:

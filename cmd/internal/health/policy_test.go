@@ -52,7 +52,7 @@ func TestPolicy(t *testing.T) {
 			func(u *health.Unit) { u.Queued = true }), now: 60 * s,
 			want: "waiting: app.service is activating (start) (until 10m0s)"},
 		{name: "starting for ever", units: app(func(u *health.Unit) { u.ActiveState, u.SubState = "activating", "start" }),
-			now: 600 * s, want: "unhealthy: app.service is activating (start), 10m0s after the start"},
+			now: 600 * s, want: "unhealthy: 10m0s after the start: app.service is activating (start)"},
 		{name: "crashing again and again",
 			units: app(func(u *health.Unit) { u.Entered, u.Restarts = 590*s, 13 }), now: 595 * s,
 			want: "settling: everything is up, app.service (restarted 13 times) last, and has to stay so for 45s (until 10m35s)"},

@@ -109,7 +109,7 @@ func TestHangIsEnded(t *testing.T) {
 	require.Zero(t, m.judge(), m.out)
 	assert.Equal(t, []int{0}, m.reboots)
 	assert.Contains(t, m.out.String(), "waiting: app.service is activating (start)\n"+
-		"version 4889.0.0 in USR-B is not healthy: app.service is activating (start), 10m0s after the start\nrestarting\n")
+		"version 4889.0.0 in USR-B is not healthy: 10m0s after the start: app.service is activating (start)\nrestarting\n")
 }
 
 func TestTriesThatAreLeftStay(t *testing.T) {
