@@ -48,7 +48,8 @@ func newSector(lba int64, data []byte) *sector {
 	return s
 }
 
-func isZero(b []byte) bool { return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) }
+// isZero compares the bytes with one another, which is quick.
+func isZero(b []byte) bool { return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1]) }
 
 // New makes a disk of zeros. Its size in bytes must be a multiple of Sector.
 func New(size int64) *Disk { return Over(nil, size) }
@@ -99,7 +100,7 @@ func (d *Disk) written(lba int64) *sector {
 	return nil
 }
 
-// readRoot reads below the layers, inside one sector.
+// readRoot reads below the layers.
 func (d *Disk) readRoot(p []byte, off int64) {
 	n := 0
 	if d.root != nil {
@@ -147,6 +148,10 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 		if s := d.written(off / Sector); s != nil {
 			copy(p[n:n+c], s.data[in:])
 		} else {
+			// What is below is read in one go up to the next written sector.
+			for n+c < len(p) && off+int64(c) < d.size && d.written((off+int64(c))/Sector) == nil {
+				c = min(c+Sector, len(p)-n)
+			}
 			d.readRoot(p[n:n+c], off)
 		}
 		n, off = n+c, off+int64(c)

@@ -92,7 +92,7 @@ func (i *Image) WriteFile(f *os.File) error {
 	if err := f.Truncate(i.size); err != nil {
 		return err
 	}
-	if err := i.copyBase(f); err != nil {
+	if err := copySparse(f, i.base, i.size); err != nil {
 		return err
 	}
 	zeros := make([]byte, copyUnit)
@@ -115,15 +115,18 @@ func (i *Image) WriteFile(f *os.File) error {
 
 const copyUnit = 64 << 10
 
-// copyBase copies what is not zero of the base.
-func (i *Image) copyBase(f *os.File) error {
+// copySparse copies what is not zero of the first size bytes.
+func copySparse(f *os.File, base io.ReaderAt, size int64) error {
+	if d, ok := base.(*Disk); ok {
+		return d.copySparse(f, size)
+	}
 	buffer := make([]byte, copyUnit)
-	for at := int64(0); at < i.size; at += copyUnit {
-		at = skipHole(i.base, at) / copyUnit * copyUnit
-		if at >= i.size {
+	for at := int64(0); at < size; at += copyUnit {
+		at = skipHole(base, at) / copyUnit * copyUnit
+		if at >= size {
 			return nil
 		}
-		n, err := i.base.ReadAt(buffer[:min(copyUnit, i.size-at)], at)
+		n, err := base.ReadAt(buffer[:min(copyUnit, size-at)], at)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
@@ -137,6 +140,23 @@ func (i *Image) copyBase(f *os.File) error {
 		}
 	}
 	return nil
+}
+
+// copySparse is the function of that name for a disk.
+func (d *Disk) copySparse(f *os.File, size int64) error {
+	size = min(size, d.size)
+	if d.root != nil {
+		if err := copySparse(f, d.root, size); err != nil {
+			return err
+		}
+	}
+	return d.Written(func(offset int64, data []byte) error {
+		if offset >= size {
+			return nil
+		}
+		_, err := f.WriteAt(data, offset)
+		return err
+	})
 }
 
 // skipHole is where the next data of a file is, or at if nobody knows.
