@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"slipway/cmd/internal/blockdev"
 	"slipway/partitions"
 )
 
@@ -17,7 +18,7 @@ import (
 // were read.
 type drive struct {
 	r          *run
-	file       *os.File
+	file       *blockdev.File
 	path       string
 	size       uint64
 	sectorSize int
@@ -51,7 +52,7 @@ func (r *run) open(path string, write bool) (d *drive, ok bool) {
 		mode = os.O_RDWR
 	}
 	var err error
-	if d.file, err = os.OpenFile(d.path, mode, 0); err != nil {
+	if d.file, err = blockdev.Open(d.path, mode); err != nil {
 		r.errorf("Can't open %s: %s\n", d.path, cause(err))
 		return nil, false
 	}
