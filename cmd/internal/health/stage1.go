@@ -64,6 +64,9 @@ func (w *watch) replaceStage1(d *drive) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := w.startable(stage, info.Size()); err != nil {
+		return false, err
+	}
 	device := d.device(number)
 	// Exclusive: the kernel refuses if the file system is mounted.
 	esp, err := os.OpenFile(filepath.Join(w.Root, device), os.O_RDWR|unix.O_EXCL, 0)
