@@ -1,7 +1,9 @@
 package fat
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -175,24 +177,52 @@ func (v *live) holds(r Replacement) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	have, want := make([]byte, v.clusterSize()), make([]byte, v.clusterSize())
-	for i, c := range chain {
-		at := int64(i) * v.clusterSize()
-		n := min(v.clusterSize(), r.Size-at)
-		if n <= 0 {
-			break
-		}
-		if err := readFull(v.dev, have[:n], v.offset(c), v.sectors*v.sector); err != nil {
-			return false, err
+	have, want := v.buffer(r), v.buffer(r)
+	err = v.runs(chain, func(first uint32, at, length int64) error {
+		n := max(0, min(length, r.Size-at))
+		if err := readFull(v.dev, have[:n], v.offset(first), v.sectors*v.sector); err != nil {
+			return err
 		}
 		if err := readContent(r, want[:n], at); err != nil {
-			return false, err
+			return err
 		}
-		if string(have[:n]) != string(want[:n]) {
-			return false, nil
+		if !bytes.Equal(have[:n], want[:n]) {
+			return errDiffers
 		}
+		return nil
+	})
+	if err == errDiffers {
+		return false, nil
 	}
-	return true, nil
+	return err == nil, err
+}
+
+// errDiffers ends a comparison.
+var errDiffers = errors.New("contents differ")
+
+// maxRun is how much of a file is read or written at once, in bytes; no cluster
+// is larger.
+const maxRun = 1 << 20
+
+// buffer has room for a run of the content.
+func (v *live) buffer(r Replacement) []byte { return make([]byte, min(maxRun, r.Size+v.clusterSize())) }
+
+// runs visits a chain in pieces of neighbours: the first cluster, and where in
+// the file the piece is and how long, in bytes.
+func (v *live) runs(chain []uint32, visit func(first uint32, at, length int64) error) error {
+	most := int(maxRun / v.clusterSize())
+	for i := 0; i < len(chain); {
+		n := 1
+		for n < most && i+n < len(chain) && chain[i+n] == chain[i]+uint32(n) {
+			n++
+		}
+		err := visit(chain[i], int64(i)*v.clusterSize(), int64(n)*v.clusterSize())
+		if err != nil {
+			return err
+		}
+		i += n
+	}
+	return nil
 }
 
 // readContent fills b from the content.
@@ -209,35 +239,17 @@ func readContent(r Replacement, b []byte, off int64) error {
 // writeContent fills the clusters of the new chain; the end of the last one
 // becomes zeros.
 func (v *live) writeContent(r Replacement, chain []uint32) error {
-	const most = 1 << 20
-	buf := make([]byte, 0, most)
-	start := 0 // of the clusters in buf
-	flush := func() error {
-		if len(buf) == 0 {
-			return nil
-		}
-		_, err := v.dev.WriteAt(buf, v.offset(chain[start]))
-		buf = buf[:0]
-		return err
-	}
-	for i := range chain {
-		if i > 0 && (chain[i] != chain[i-1]+1 || len(buf)+int(v.clusterSize()) > most) {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		if len(buf) == 0 {
-			start = i
-		}
-		at, from := int64(i)*v.clusterSize(), len(buf)
-		buf = buf[:from+int(v.clusterSize())]
-		n := min(v.clusterSize(), r.Size-at)
-		clear(buf[from+int(n):])
-		if err := readContent(r, buf[from:][:n], at); err != nil {
+	buf := v.buffer(r)
+	err := v.runs(chain, func(first uint32, at, length int64) error {
+		n := min(length, r.Size-at)
+		if err := readContent(r, buf[:n], at); err != nil {
 			return err
 		}
-	}
-	if err := flush(); err != nil {
+		clear(buf[n:length])
+		_, err := v.dev.WriteAt(buf[:length], v.offset(first))
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return v.dev.Sync()

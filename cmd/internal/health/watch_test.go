@@ -139,6 +139,16 @@ func TestProvenSlotIsLeftAlone(t *testing.T) {
 	assert.Equal(t, "USR-A priority=1 tries=0 successful=1\nUSR-B priority=0 tries=0 successful=0", m.slots())
 }
 
+// Tries that somebody left on a proven slot are taken away: they would be
+// written to the disk at every start.
+func TestStaleTries(t *testing.T) {
+	m := newMachine(t)
+	m.set(partUSRA, 1, 3, true)
+	m.set(partUSRB, 2, 0, false)
+	require.Zero(t, m.judge(), m.out)
+	assert.Equal(t, "USR-A priority=1 tries=0 successful=1\nUSR-B priority=2 tries=0 successful=0", m.slots())
+}
+
 // A machine without another version stays, and comes back after a power cut.
 func TestNothingToFallBackTo(t *testing.T) {
 	m := trial(t)
