@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"slipway/build/disk"
+	"slipway/build/fat"
+	"slipway/build/tree"
 	"slipway/partitions"
 )
 
@@ -180,4 +182,22 @@ func TestShortFileIsAnError(t *testing.T) {
 		Layout: layout(), Contents: map[string]disk.Content{"OEM": {Data: source, Size: 8192}},
 	})
 	assert.EqualError(t, err, `partition "OEM": want 8192 bytes, the source ends after 4096`)
+}
+
+func TestCheckESP(t *testing.T) {
+	const size = 128 << 20
+	assert.NoError(t, disk.CheckESP(size, 15<<20))
+	assert.NoError(t, disk.CheckESP(size, 62<<20))
+	assert.EqualError(t, disk.CheckESP(size, 64<<20),
+		`partition "EFI-SYSTEM": an update needs two UKIs of 67108864 bytes on it, it holds 132055040`)
+	assert.EqualError(t, disk.CheckESP(0, 1), `partition "EFI-SYSTEM": an update needs two UKIs of 1 bytes on it, it holds 0`)
+
+	// What is called enough is enough for the file system.
+	const uki = 62 << 20
+	files, err := disk.ESP(tree.Bytes(make([]byte, uki)), 0)
+	require.NoError(t, err)
+	require.NoError(t, files.Set("EFI/BOOT/second.efi", &tree.Node{Type: tree.File, Mode: 0o644, Blob: tree.Bytes(make([]byte, uki))}))
+	f := newFile(t)
+	require.NoError(t, f.Truncate(size))
+	assert.NoError(t, fat.Write(f, size, files, &fat.Options{Time: 1763700000}))
 }

@@ -1,10 +1,27 @@
 package disk
 
-import "slipway/build/tree"
+import (
+	"fmt"
+
+	"slipway/build/tree"
+)
 
 // BootPath is what UEFI firmware starts on a disk without a boot entry
 // (UEFI specification 2.10, 3.5.1.1), and what GRUB loads.
 const BootPath = "EFI/BOOT/BOOTX64.EFI"
+
+// CheckESP says whether an EFI system partition of size bytes can hold a UKI
+// twice: a proven update writes its own beside the one in use, and only then
+// lets go of that. A larger kernel would else be found out on the machines.
+func CheckESP(size, uki int64) error {
+	// Two FATs of four bytes for each of the smallest clusters, and the rest.
+	room := size - size/64 - 64<<10
+	if 2*uki > room {
+		return fmt.Errorf("partition %q: an update needs two UKIs of %d bytes on it, it holds %d",
+			LabelESP, uki, max(room, 0))
+	}
+	return nil
+}
 
 // ESP is the tree of the EFI system partition: the UKI, the only file both
 // kinds of firmware start from, so that one rename changes what is started.

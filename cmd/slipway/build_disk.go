@@ -34,6 +34,11 @@ func diskLayout(version string) partitions.Layout {
 
 // writeDisk writes the disk image to name.
 func writeDisk(ctx context.Context, name string, o *diskOptions) (err error) {
+	if p, ok := o.layout.Partition(disk.LabelESP); ok {
+		if err := disk.CheckESP(p.Size*int64(o.layout.SectorSize), o.uki.Size()); err != nil {
+			return hint.Add(err, "list fewer kernel modules under `kernel: modules:` in the overlays")
+		}
+	}
 	esp, err := disk.ESP(o.uki, o.time)
 	if err != nil {
 		return err
