@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"slipway/cmd/internal/blockdev"
 	"slipway/partitions"
 )
 
@@ -36,7 +37,7 @@ const (
 type disk struct {
 	name  string // "vda", of /dev/vda
 	place string // where it is attached, "" if not known: see place.go
-	file  *os.File
+	file  *blockdev.File
 	table *partitions.Table
 }
 
@@ -109,7 +110,7 @@ func partitionName(disk string, number int) string {
 // openDisk opens a disk if it has slots. d is nil, without an error, for disks
 // that are somebody else's.
 func openDisk(b blockDevice) (d *disk, err error) {
-	f, err := os.OpenFile("/dev/"+b.name, os.O_RDWR, 0)
+	f, err := blockdev.Open("/dev/"+b.name, os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}

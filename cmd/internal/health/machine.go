@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"slipway/cmd/internal/blockdev"
 	"slipway/partitions"
 	"slipway/signing/footer"
 )
@@ -61,7 +62,7 @@ type Slot struct {
 
 // drive is the open disk.
 type drive struct {
-	*os.File
+	*blockdev.File
 	env   *Env
 	path  string // "/dev/vda"
 	table *partitions.Table
@@ -74,7 +75,7 @@ func (e *Env) openDrive(b *boot, write bool) (*drive, error) {
 	if write {
 		mode = os.O_RDWR
 	}
-	f, err := os.OpenFile(e.path(b.Disk), mode, 0)
+	f, err := blockdev.Open(e.path(b.Disk), mode)
 	if err != nil {
 		return nil, err
 	}
