@@ -111,6 +111,7 @@ func (l *lab) usedDisk(t testing.TB) *usedDisk {
 // keep writes to ROOT and returns what look says of it from now on.
 func (m *machine) keep(t testing.TB) string {
 	t.Helper()
-	m.run(t, "echo kept in etc >/etc/slipway-test; echo kept in var >/var/lib/slipway-test")
+	m.run(t, "systemctl start sysinit.target && "+ // which makes what is in /var
+		"echo kept in etc >/etc/slipway-test; echo kept in var >/var/lib/slipway-test")
 	return m.run(t, look)
 }

@@ -72,11 +72,11 @@ func testNeverHealthy(c *updateRun) {
 	newer := c.variant(c.T, next)
 	d := c.used(c.T)
 	d.onTrial(c.T)
-	m := d.boot(c.T, lean(&vm.Config{Firmware: c.firmware, Credentials: map[string]string{
-		"systemd.extra-unit.never.service": "[Unit]\nConditionKernelCommandLine=slipway.test=next\n" +
-			"[Service]\nType=oneshot\nExecStart=/bin/false\n",
-		"systemd.unit-dropin.boot-complete.target": "[Unit]\nRequires=never.service\nAfter=never.service\n",
-	}}))
+	credentials := healthSoon()
+	credentials["systemd.extra-unit.never.service"] = "[Unit]\nConditionKernelCommandLine=slipway.test=next\n" +
+		"[Service]\nType=oneshot\nExecStart=/bin/false\n"
+	credentials["systemd.unit-dropin.boot-complete.target"] = "[Unit]\nRequires=never.service\nAfter=never.service\n"
+	m := d.boot(c.T, lean(&vm.Config{Firmware: c.firmware, Credentials: credentials}))
 	const reason = `never\.service failed \(exit-code, status 1\)`
 	m.expect(c.T, `slipway: version `+newer.Version+` in USR-B is not healthy: `+reason)
 	m.expect(c.T, `slipway: version `+newer.Version+` in USR-B failed: `+reason)

@@ -75,7 +75,7 @@ func (r *recording) replay(t *testing.T, ops []powercut.Operation) *powercut.Ima
 			kept = append(kept, op)
 		}
 	}
-	image, err := powercut.Replay(r.start, r.start.Size(), kept)
+	image, err := powercut.Replay(r.start.Disk, r.start.Size(), kept)
 	require.NoError(t, err)
 	return image
 }
@@ -83,7 +83,7 @@ func (r *recording) replay(t *testing.T, ops []powercut.Operation) *powercut.Ima
 // restart starts a machine from what a power cut left, with everything that
 // was in ROOT, and returns it when its system is up.
 func (r *recording) restart(c *updateRun, cut powercut.Cut) *machine {
-	image, err := powercut.Replay(r.start, r.start.Size(), cut.Operations)
+	image, err := powercut.Replay(r.start.Disk, r.start.Size(), cut.Operations)
 	require.NoError(c, err)
 	file, err := os.Create(filepath.Join(c.TempDir(), "cut.img"))
 	require.NoError(c, err)
