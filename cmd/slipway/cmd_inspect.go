@@ -17,6 +17,7 @@ import (
 	"slipway/cmd/internal/release"
 	"slipway/partitions"
 	"slipway/signing/footer"
+	"slipway/signing/keyset"
 )
 
 const inspectHelp = `Shows what is in a disk image, a slot image or a release directory, without
@@ -45,7 +46,7 @@ func runInspect(c *cli.Context) error {
 	if err := arguments(c, 1, 2); err != nil {
 		return err
 	}
-	keys, err := acceptedKeys(c)
+	accept, err := readAccepted(c)
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func runInspect(c *cli.Context) error {
 		return err
 	}
 	defer f.Close()
-	image, err := inspect.Open(f, size, keys)
+	image, err := inspect.Open(f, size, accept.as(keyset.Image))
 	if err != nil {
 		return hint.Add(fmt.Errorf("%s: %w", f.Name(), err), "slipway inspect takes slipway.img, usr.img or a release directory")
 	}

@@ -10,7 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"slipway/cmd/internal/hint"
+	"slipway/signing/keyset"
 	"slipway/signing/payload"
+	"slipway/signing/payload/patch"
 )
 
 const payloadVerifyHelp = `Checks with the public keys given that the payload is signed, and that every
@@ -55,10 +57,11 @@ func payloadArguments(c *cli.Context, needKeys bool) ([]payload.Key, error) {
 	if err := arguments(c, 1, 1); err != nil {
 		return nil, err
 	}
-	keys, err := acceptedKeys(c)
+	accept, err := readAccepted(c)
 	if err != nil {
 		return nil, err
 	}
+	keys := accept.as(keyset.Payload)
 	if len(keys) == 0 && needKeys {
 		return nil, hint.Add(hint.Usagef("%s: --pub missing: whose signature counts?", commandName(c)),
 			"slipway keys export, or openssl pkey -in KEY.pem -pubout -out PUB.pem, then --pub PUB.pem")
@@ -146,7 +149,7 @@ func runPayloadApply(c *cli.Context) (err error) {
 		rep.Warn("no --pub: nobody vouches for what is written")
 		keys = believe(m)
 	}
-	o := &payload.ApplyOptions{Keys: keys, HashTree: makeHashTree, Patch: applyPatch}
+	o := &payload.ApplyOptions{Keys: keys, HashTree: makeHashTree, Patch: patch.Apply}
 	if m.Manifest.Delta() {
 		source, err := openSource(c.String("source"), m.Manifest)
 		if err != nil {

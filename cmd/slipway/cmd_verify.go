@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,7 +21,7 @@ import (
 	"slipway/cmd/internal/release"
 	"slipway/cmd/internal/report"
 	"slipway/signing/footer"
-	"slipway/signing/key"
+	"slipway/signing/keyset"
 )
 
 const verifyHelp = `Checks a whole release directory with the public keys given, without network:
@@ -41,16 +40,16 @@ func verifyCommand() *cli.Command {
 			if err := arguments(c, 1, 1); err != nil {
 				return err
 			}
-			keys, err := acceptedKeys(c)
+			accept, err := readAccepted(c)
 			if err != nil {
 				return err
 			}
-			if len(keys) == 0 {
+			if accept.none() {
 				return hint.Add(hint.Usagef("verify: --pub missing: whose signature counts?"),
 					"slipway keys export, or openssl pkey -in KEY.pem -pubout -out PUB.pem, then --pub PUB.pem")
 			}
 			rep := newReport(c)
-			v := &verifier{dir: c.Args().First(), keys: keys, rep: rep}
+			v := &verifier{dir: c.Args().First(), accept: accept, rep: rep}
 			err = v.run(c.Context)
 			rep.Close()
 			if err != nil {
@@ -62,31 +61,10 @@ func verifyCommand() *cli.Command {
 	}
 }
 
-func pubFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "pub", Usage: "check signatures with the public key in `FILE`; may be repeated"}
-}
-
-// acceptedKeys reads the keys that --pub names.
-func acceptedKeys(c *cli.Context) ([]key.Key, error) {
-	var keys []key.Key
-	for _, name := range c.StringSlice("pub") {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		k, err := key.Parse(text)
-		if err != nil {
-			return nil, hint.Add(fmt.Errorf("%s: %w", name, err), "--pub takes a public key in PEM")
-		}
-		keys = append(keys, k)
-	}
-	return keys, nil
-}
-
 // verifier checks one release.
 type verifier struct {
 	dir      string
-	keys     []key.Key
+	accept   *accepted
 	rep      *report.Report
 	info     *release.Info
 	signedBy []string
@@ -116,9 +94,9 @@ func (v *verifier) run(ctx context.Context) error {
 
 // manifest comes first: what it says is believed only when it is signed.
 func (v *verifier) manifest(context.Context) (_ string, err error) {
-	v.info, v.signedBy, err = release.ReadSigned(v.dir, v.keys)
+	v.info, v.signedBy, err = release.ReadSigned(v.dir, v.accept.as(keyset.Payload))
 	if err != nil {
-		return "", err
+		return "", v.accept.explain(err)
 	}
 	strangers, err := v.info.Strangers(v.dir)
 	for _, name := range strangers {
@@ -147,9 +125,9 @@ func (v *verifier) slot(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	ft, err := footer.Read(f, size, v.keys)
+	ft, err := footer.Read(f, size, v.accept.as(keyset.Image))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", release.Slot, err)
+		return "", fmt.Errorf("%s: %w", release.Slot, v.accept.explain(err))
 	}
 	if ft.Version != v.info.Version || ft.RootHash != v.info.RootHash {
 		return "", fmt.Errorf("%s: is version %s with root hash %.16s, %s says %s and %.16s", release.Slot,
@@ -173,7 +151,7 @@ func (v *verifier) disk(context.Context) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	image, err := inspect.Open(f, size, v.keys)
+	image, err := inspect.Open(f, size, v.accept.as(keyset.Image))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", release.Disk, err)
 	}

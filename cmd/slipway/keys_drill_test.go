@@ -56,6 +56,13 @@ func TestRotationDrill(t *testing.T) {
 		status, _, stderr = run(t, "verify", second, "--pub", exported(t, set, pair[0]), "--pub", exported(t, set, pair[1]))
 		assert.Zero(t, status, stderr)
 	}
+	// So does a key set, each key for what it is for.
+	status, _, stderr = run(t, "verify", second, "--pub", set)
+	assert.Zero(t, status, stderr)
+	status, _, stderr = run(t, "verify", second, "--pub", exported(t, set, oldImage), "--pub", filepath.Join(aged(t), keyset.FileName))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "slipway: release.json.sig: not signed by an accepted key: ")
+
 	simulate := func(args ...string) (int, string) {
 		status, stdout, stderr := run(t, append([]string{"keys", "rotate", "--keys", set, "--simulate", out}, args...)...)
 		squeezed := strings.Join(strings.Fields(stdout), " ") + "\n" + stderr
@@ -103,6 +110,38 @@ func TestRotationDrill(t *testing.T) {
 	status, _, stderr = run(t, "sign", filepath.Join(second, release.Disk), "--keys", set)
 	assert.Zero(t, status, stderr)
 	assert.Contains(t, stderr, "has the digests of before")
+}
+
+// aged gives a key set whose image and payload keys are not valid.
+func aged(t *testing.T) string {
+	t.Helper()
+	set := filepath.Join(t.TempDir(), "set")
+	for _, args := range [][]string{{"--role", "root"}, {"--role", "image", "--role", "payload", "--starts", "2000-01-01", "--valid-for", "90d"}} {
+		status, _, stderr := run(t, append([]string{"keys", "new", "--keys", set, "--development"}, args...)...)
+		require.Zero(t, status, stderr)
+	}
+	return set
+}
+
+// TestExpiredKeysCount for nothing, neither to sign nor to verify.
+func TestExpiredKeysCount(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds an image")
+	}
+	set, out := aged(t), filepath.Join(t.TempDir(), "out")
+	id := listKeys(t, set).id(t, keyset.Image)
+	expired := "key " + id + ": expired at 2000-03-31T00:00:00Z"
+	status, _, stderr := run(t, "build", "--keys", set, "--out", out)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "slipway: "+expired+"\n")
+
+	// Signed as if there were no set.
+	made := built(t, "--key", filepath.Join(set, id+".key"), "--out", out)
+	status, _, stderr = run(t, "verify", made, "--pub", set)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "slipway: release.json.sig: not signed by an accepted key: signed by "+id+"; accepted: none: "+expired+"\n")
+	status, _, stderr = run(t, "verify", made, "--pub", exported(t, set, id))
+	assert.Zero(t, status, stderr)
 }
 
 // TestBuildInTwoPhases signs a build elsewhere and gets what a key at hand

@@ -72,12 +72,14 @@ type UnsignedError struct {
 
 // Error names the keys on both sides.
 func (e *UnsignedError) Error() string {
-	have := strings.Join(e.Have, ", ")
+	have, want := strings.Join(e.Have, ", "), strings.Join(e.Want, ", ")
 	if have == "" {
 		have = "nobody"
 	}
-	return fmt.Sprintf("%s: not signed by an accepted key: signed by %s; accepted: %s",
-		Signatures, have, strings.Join(e.Want, ", "))
+	if want == "" {
+		want = "none"
+	}
+	return fmt.Sprintf("%s: not signed by an accepted key: signed by %s; accepted: %s", Signatures, have, want)
 }
 
 // ReadSigned reads the release.json of a directory after its signatures have
