@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"slipway/partitions"
 )
@@ -28,6 +29,11 @@ func (e *engine) tendTable(d *disk, random io.Reader) error {
 	}
 	if damage != "" {
 		e.say("disk %s: mended its partition table: %s", d.name, damage)
+	}
+	// The kernel sees no partition where the primary table was bad. Nothing of
+	// the disk is in use yet.
+	if err := unix.IoctlSetInt(int(d.file.Fd()), unix.BLKRRPART, 0); err != nil {
+		return fmt.Errorf("have the kernel read the partition table: %w", err)
 	}
 	return nil
 }

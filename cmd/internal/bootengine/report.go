@@ -13,6 +13,10 @@ const (
 	reportPath = "/run/slipway/boot.json"
 	// systemdWatchdog overrides the image's file of the same name.
 	systemdWatchdog = "/run/systemd/system.conf.d/10-slipway-watchdog.conf"
+	// systemdOEM has systemd mount this disk's partition where several disks
+	// have one of that label.
+	systemdOEM = "/run/systemd/system/oem.mount.d/10-slipway-disk.conf"
+	oemLabel   = "OEM"
 )
 
 // report is what the engine leaves behind.
@@ -70,7 +74,15 @@ func (e *engine) leaveBehind(r *report) error {
 	if config := r.Watchdog.systemdConfig(e.config.watchdogAsked); config != "" {
 		err = errors.Join(err, writeRun(systemdWatchdog, []byte(config)))
 	}
+	if p, ok := r.Disk.table.ByLabel(oemLabel); ok {
+		err = errors.Join(err, writeRun(systemdOEM, []byte(oemConfig(partitionName(r.Disk.name, p.Number)))))
+	}
 	return err
+}
+
+// oemConfig is what is to be different about the image's oem.mount.
+func oemConfig(partition string) string {
+	return "# Made by bootengine: the disk that was started from.\n[Mount]\nWhat=/dev/" + partition + "\n"
 }
 
 func writeRun(path string, text []byte) error {
