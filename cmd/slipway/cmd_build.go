@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +13,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"slipway/build/authenticode"
 	"slipway/build/disk"
 	"slipway/build/finish"
 	"slipway/build/lock"
@@ -26,7 +23,6 @@ import (
 	"slipway/cmd/internal/release"
 	"slipway/cmd/internal/report"
 	"slipway/overlays"
-	"slipway/signing"
 )
 
 const buildHelp = `Builds the image of a channel and prints the release directory last.
@@ -58,6 +54,7 @@ func buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "put releases below `DIR`"},
 			mirrorFlag(),
 			expiredFlag(),
+			&cli.StringFlag{Name: "payload", Usage: "pack the update payload for `LEVEL` release (the default, minutes) or development (seconds), or none (the default of development images)"},
 			&cli.BoolFlag{Name: "release", Usage: "refuse to make anything but a release build"},
 			&cli.BoolFlag{Name: "strict", Usage: "treat a new or changed maintainer script as an error"},
 			&cli.BoolFlag{Name: "force", Usage: "build even if nothing changed"},
@@ -77,7 +74,7 @@ func buildCommand() *cli.Command {
 			rep := newReport(c)
 			dir, err := build(c.Context, &buildOptions{
 				channel: c.String("channel"), overlays: c.StringSlice("overlay"),
-				lock: c.String("lock"), version: c.String("version"), out: c.String("out"),
+				lock: c.String("lock"), version: c.String("version"), out: c.String("out"), payload: c.String("payload"),
 				mirror: c.String("mirror"), expired: c.Bool("allow-expired"), sign: readSignOptions(c),
 				secureKeys: c.StringSlice("secureboot-key"), secureCerts: c.StringSlice("secureboot-cert"),
 				strict: c.Bool("strict"), force: c.Bool("force"), jobs: min(c.Int("jobs"), runtime.NumCPU()), now: time.Now(),
@@ -114,6 +111,7 @@ func expiredFlag() cli.Flag {
 // buildOptions is what the command line says about a build.
 type buildOptions struct {
 	channel, lock, version, out, mirror string
+	payload                             string // level to pack it with; "" follows from the keys
 	overlays                            []string
 	sign                                *signOptions
 	secureKeys, secureCerts             []string // for Secure Boot
@@ -158,7 +156,11 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		return "", err
 	}
 	version := chooseVersion(o.version, locked)
-	inputs, err := digestInputs(w.root, config, locked, keys, secureBoot, o.channel, version)
+	level, err := payloadLevel(o.payload, keys.development)
+	if err != nil {
+		return "", err
+	}
+	inputs, err := digestInputs(w.root, config, locked, keys, secureBoot, o.channel, version, level)
 	if err != nil {
 		return "", err
 	}
@@ -261,6 +263,13 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	}
 	step.Done("%d partitions, %s", len(layout.Partitions), megabytes(layout.DiskSize()))
 
+	err = writePayload(ctx, packages, config, level, &payloadOptions{
+		signers: keys.payload, workers: o.jobs, rep: rep,
+	}, slotFile)
+	if err != nil {
+		return "", err
+	}
+
 	// What came out, in one piece.
 	return publish(ctx, stage, &publishOptions{
 		info: &release.Info{
@@ -340,43 +349,6 @@ func chooseVersion(asked string, l *lock.Lock) string {
 	return asked
 }
 
-// digestInputs covers everything a release is made of.
-func digestInputs(root string, config *overlays.Config, l *lock.Lock, keys *signers, secureBoot []authenticode.Identity,
-	channel, version string,
-) (string, error) {
-	sources, err := goprogram.Sources(root)
-	if err != nil {
-		return "", err
-	}
-	signed, err := keys.digest()
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "sources %x\noverlays %x\nkeys %s\nchannel %s\nversion %s\n", sources, config.Digest,
-		signed, channel, version)
-	for _, id := range secureBoot {
-		fmt.Fprintf(h, "secureboot %x\n", id.Certificate.Raw)
-		for _, c := range id.Chain {
-			fmt.Fprintf(h, "issued by %x\n", c.Raw)
-		}
-	}
-	for _, suite := range l.Suites {
-		fmt.Fprintf(h, "suite %s %s\n", suite.Suite, suite.InRelease)
-	}
-	for _, p := range l.Packages {
-		fmt.Fprintf(h, "package %s %s\n", p.Name, p.SHA256)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// unchanged finds a finished release of the same inputs.
-func unchanged(o *buildOptions, version, inputs string) (string, bool) {
-	dir := filepath.Join(o.out, o.channel, version)
-	info, err := release.Read(dir)
-	return dir, err == nil && !o.force && info.Inputs == inputs && info.Complete(dir)
-}
-
 // checkScripts says which maintainer scripts nobody has read yet.
 func checkScripts(config *overlays.Config, packages []*unpack.Package, strict bool, rep *report.Report) error {
 	var scripts []finish.PackageScripts
@@ -420,36 +392,4 @@ func contentSize(t *tree.Tree) int64 {
 		}
 	}
 	return sum
-}
-
-type publishOptions struct {
-	info     *release.Info
-	root     string
-	lockText []byte
-	rep      *report.Report
-	workers  int
-	keys     *signers
-}
-
-// publish describes the files and puts the release in its place.
-func publish(ctx context.Context, stage *release.Stage, o *publishOptions) (string, error) {
-	var err error
-	if o.info.Toolchain, err = goprogram.Toolchain(o.root); err != nil {
-		return "", err
-	}
-	log := strings.Join(o.rep.Log(), "\n") + "\n"
-	for name, data := range map[string][]byte{release.Lock: o.lockText, release.Log: []byte(log)} {
-		if err := os.WriteFile(filepath.Join(stage.Dir, name), data, 0o644); err != nil {
-			return "", err
-		}
-	}
-	for _, name := range []string{release.Disk, release.Slot, release.UKI, release.Lock, release.Log} {
-		entry, err := release.Describe(stage.Dir, name, o.workers, !o.info.Development)
-		if err != nil {
-			return "", err
-		}
-		o.info.Files = append(o.info.Files, entry)
-	}
-	ctx = signing.About(ctx, fmt.Sprintf("%s of %s %s", release.Manifest, o.info.Name, o.info.Version))
-	return stage.Publish(ctx, o.info, releaseSigners(o.keys.payload)...)
 }

@@ -72,13 +72,14 @@ func TestReproducible(t *testing.T) {
 	var dirs []string
 	for _, s := range sites {
 		s.prepare(t, root, filepath.Join(cache, "store"))
-		out := s.run(t, program, "build", "--lock", lock, "--key", key, "--jobs", s.jobs, "--out", filepath.Join(s.dir, "out"))
+		out := s.run(t, program, "build", "--lock", lock, "--key", key, "--payload", "development", "--jobs", s.jobs, "--out", filepath.Join(s.dir, "out"))
 		lines := strings.Fields(out)
 		require.NotEmpty(t, lines)
 		dirs = append(dirs, lines[len(lines)-1])
 	}
 	for _, name := range []string{
-		release.Disk, release.Slot, release.UKI, release.Lock, release.Log, release.Manifest,
+		release.Disk, release.Slot, release.UKI, release.Payload, release.Lock, release.Log,
+		release.Manifest, release.Signatures, release.Sums,
 	} {
 		assert.Equal(t, digest(t, filepath.Join(dirs[0], name)), digest(t, filepath.Join(dirs[1], name)), name)
 	}

@@ -36,7 +36,7 @@ func TestVerify(t *testing.T) {
 	writeKey(t, key)
 	writePublicKey(t, pub, 0)
 	writePublicKey(t, other, 1)
-	status, stdout, stderr := run(t, "build", "--key", key, "--out", filepath.Join(dir, "out"))
+	status, stdout, stderr := run(t, "build", "--key", key, "--payload", "development", "--out", filepath.Join(dir, "out"))
 	require.Zero(t, status, stderr)
 	lines := strings.Fields(stdout)
 	require.NotEmpty(t, lines)
@@ -54,7 +54,7 @@ func TestVerify(t *testing.T) {
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, "--pub missing")
 
-	for _, name := range []string{release.Disk, release.Slot, release.UKI, release.Lock, release.Log} {
+	for _, name := range []string{release.Disk, release.Slot, release.UKI, release.Payload, release.Lock, release.Log} {
 		undo := flipByte(t, filepath.Join(made, name), 40)
 		status, _, stderr = run(t, "verify", made, "--pub", pub)
 		assert.Equal(t, 1, status, name)
