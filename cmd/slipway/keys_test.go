@@ -140,7 +140,7 @@ func TestKeysRefuse(t *testing.T) {
 		{"keys rotate --keys SET --retire 00ff", 1, "slipway: key \"00ff\": not in the key set in SET\nhint: slipway keys list --keys SET\n"},
 		{"keys rotate --keys SET --simulate EMPTY", 1, "slipway: EMPTY: no release in it\nhint: --simulate out, where slipway build puts releases\n"},
 		{"keys export --keys SET --format der", 2, "slipway: keys export: --format der is for one key, these are 3\nhint: slipway keys export KEY --format der\n"},
-		{"keys export --keys SET IMAGE --format p12", 2, "slipway: keys export: --format \"p12\": unknown\nhint: --format pem, der or cosign\n"},
+		{"keys export --keys SET IMAGE --format p12", 2, "slipway: keys export: --format \"p12\": unknown\nhint: --format pem, der, cosign, cert, esl or auth\n"},
 		{"sign EMPTY", 1, "slipway: EMPTY: no release, no digests and no change of a key set to sign\nhint: slipway sign --help\n"},
 		{"sign SET/keys.json", 2, "slipway: sign: --key missing: who signs?\nhint: --key REF, or --keys DIR\n"},
 	} {
@@ -196,6 +196,35 @@ func TestRootKeyElsewhere(t *testing.T) {
 	l := listKeys(t, dir)
 	assert.Len(t, l.Keys, 4)
 	assert.Empty(t, l.Problem)
+}
+
+// A file may hold the passwords of several keys.
+func TestPasswordFile(t *testing.T) {
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	require.NoError(t, os.WriteFile(one, []byte("first\n"), 0o600))
+	require.NoError(t, os.WriteFile(two, []byte("\nsecond\r\nfirst\n"), 0o600))
+	set := filepath.Join(dir, "set")
+	status, _, stderr := run(t, "keys", "new", "--keys", set, "--role", "root", "--algorithm", "ed25519", "--key-password-file", one)
+	require.Zero(t, status, stderr)
+	// The new key gets the first password, the root key has the other.
+	status, _, stderr = run(t, "keys", "new", "--keys", set, "--role", "image", "--algorithm", "ed25519", "--key-password-file", two)
+	require.Zero(t, status, stderr)
+	image := listKeys(t, set).id(t, keyset.Image)
+	t.Setenv("SLIPWAY_KEY_PASSWORD", "second")
+	status, text, stderr := run(t, "keys", "export", "--keys", set, image, "--format", "cosign")
+	require.Zero(t, status, stderr)
+	assert.Contains(t, text, "BEGIN ENCRYPTED SIGSTORE PRIVATE KEY")
+	status, _, stderr = run(t, "keys", "rotate", "--keys", set, "--role", "image")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, ".key\": the key is encrypted with another password\nhint: export SLIPWAY_KEY_PASSWORD, or --key-password-file FILE\n")
+	left, err := os.ReadDir(set)
+	require.NoError(t, err)
+	assert.Len(t, left, 3, "the key made in vain is gone")
+	require.NoError(t, os.WriteFile(two, []byte("\n"), 0o600))
+	status, _, stderr = run(t, "keys", "rotate", "--keys", set, "--role", "image", "--key-password-file", two)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "slipway: "+two+": no password in it\n")
 }
 
 // A key set somebody changed is good for nothing.

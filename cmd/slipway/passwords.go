@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 
 	"golang.org/x/term"
 
@@ -22,13 +23,38 @@ type passwords struct {
 func newPasswords(file string) *passwords {
 	p := &passwords{file: file, lookup: os.LookupEnv}
 	if stdin := int(os.Stdin.Fd()); term.IsTerminal(stdin) && term.IsTerminal(int(os.Stderr.Fd())) {
-		p.prompt = func(text string) ([]byte, error) {
-			fmt.Fprint(os.Stderr, text)
-			defer fmt.Fprintln(os.Stderr)
-			return term.ReadPassword(stdin)
-		}
+		p.prompt = func(text string) ([]byte, error) { return readPassword(stdin, text) }
 	}
 	return p
+}
+
+// readPassword asks at the terminal. Ctrl-C ends it, and the terminal shows
+// again what is typed.
+func readPassword(stdin int, text string) ([]byte, error) {
+	state, err := term.GetState(stdin)
+	if err != nil {
+		return nil, err
+	}
+	interrupt := make(chan os.Signal, 1)
+	signal.Notify(interrupt, os.Interrupt)
+	defer signal.Stop(interrupt)
+	fmt.Fprint(os.Stderr, text)
+	defer fmt.Fprintln(os.Stderr)
+	type answer struct {
+		password []byte
+		err      error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		password, err := term.ReadPassword(stdin)
+		answers <- answer{password, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.password, a.err
+	case <-interrupt: // the reader is left behind; the program ends
+		return nil, errors.Join(errors.New("interrupted"), term.Restore(stdin, state))
+	}
 }
 
 // candidates gives the passwords to try on the key of a reference.
