@@ -2,6 +2,7 @@ package partitions_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"testing"
 
@@ -65,6 +66,49 @@ func TestUpdateKeepsASlotToBoot(t *testing.T) {
 	require.NoError(t, partitions.UseTry(disk, table, 4), "the last try of the only slot")
 	_, ok := partitions.Next(table)
 	assert.False(t, ok)
+}
+
+// broken is a disk that fails from some write or sync on.
+type broken struct {
+	*powercut.Disk
+	left int
+}
+
+func (b *broken) WriteAt(p []byte, off int64) (int, error) {
+	if b.left--; b.left < 0 {
+		return 0, errors.New("broken")
+	}
+	return b.Disk.WriteAt(p, off)
+}
+
+func (b *broken) Sync() error {
+	if b.left--; b.left < 0 {
+		return errors.New("broken")
+	}
+	return nil
+}
+
+// A disk that fails in the middle of a change says so, and what is on it can
+// be read and mended.
+func TestUpdateOnABrokenDisk(t *testing.T) {
+	for what, spoil := range damage(t, 512) {
+		for left := 0; ; left++ {
+			disk := defaultDisk(t)
+			spoil(disk)
+			table := mustRead(t, disk)
+			before := table.Partitions
+			err := partitions.SetAttributes(&broken{disk, left}, table, 4, partitions.Slot(2, 1, false))
+			now := mustRead(t, disk)
+			if err == nil {
+				assert.Greater(t, left, 5, what)
+				break
+			}
+			require.ErrorContains(t, err, "table: broken", what)
+			require.Equal(t, before, table.Partitions, "%s: the caller's table is the one read", what)
+			require.NoError(t, partitions.SetAttributes(disk, now, 4, partitions.Slot(2, 1, false)), what)
+			require.False(t, now.Damaged(), what)
+		}
+	}
 }
 
 func TestUpdateRefusesATableThatChanged(t *testing.T) {

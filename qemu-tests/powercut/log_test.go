@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -183,6 +185,48 @@ func TestCutsOfALongRecording(t *testing.T) {
 		n++
 	}
 	assert.Equal(t, 5, n)
+}
+
+// A disk is written into a file with its holes, over files and in memory.
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	base, err := os.Create(filepath.Join(dir, "base"))
+	require.NoError(t, err)
+	defer base.Close()
+	require.NoError(t, base.Truncate(64<<20))
+	_, err = base.WriteAt(bytes.Repeat([]byte("b"), 5000), 33<<20+100)
+	require.NoError(t, err)
+	below := powercut.Over(base, 48<<20)
+	write(t, below, 7, 'x')
+	write(t, below, 40<<11, 'y') // at 40 MiB: not in the file below
+	disk := powercut.Over(below, 80<<20)
+	write(t, disk, 8, 'z')
+	rec := powercut.Record(disk)
+	write(t, rec, 70<<11, 'o')
+	write(t, rec, 33<<11, 'p')
+
+	image, err := powercut.Replay(disk, disk.Size(), rec.Operations())
+	require.NoError(t, err)
+	assert.EqualValues(t, 80<<20, image.Size())
+	file, err := os.Create(filepath.Join(dir, "file"))
+	require.NoError(t, err)
+	defer file.Close()
+	require.NoError(t, image.WriteFile(file))
+	want, got, direct := make([]byte, 80<<20), make([]byte, 80<<20), make([]byte, 80<<20)
+	_, err = rec.ReadAt(want, 0)
+	require.NoError(t, err)
+	_, err = file.ReadAt(got, 0)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got))
+	_, err = image.ReadAt(direct, 0)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, direct))
+	info, err := file.Stat()
+	require.NoError(t, err)
+	assert.Less(t, info.Sys().(*syscall.Stat_t).Blocks*512, int64(2<<20), "it is sparse")
+	n, err := image.ReadAt(got[:1000], 80<<20-10)
+	assert.Equal(t, 10, n)
+	assert.Equal(t, io.EOF, err)
 }
 
 // beginning leaves out what is past the end of a disk.

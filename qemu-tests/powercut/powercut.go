@@ -18,6 +18,14 @@
 //		check(state.Disk) // which may be written, or recorded, again
 //	}
 //
+// and of a whole machine, with a log of gigabytes, like this:
+//
+//	ops, err := powercut.ReadLog(log, size)
+//	for cut := range powercut.Cuts(ops, powercut.CutOptions{Seed: 1, Count: 100}) {
+//		image, err := powercut.Replay(base, diskSize, cut.Operations)
+//		check(image) // or image.WriteFile(file), and start a machine from it
+//	}
+//
 // Nothing here knows what is on the disk, and nothing here is safe for use by
 // several goroutines.
 package powercut

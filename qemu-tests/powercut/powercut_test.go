@@ -153,6 +153,20 @@ func TestStatesAreRepeatable(t *testing.T) {
 	assert.NotEqual(t, run(1), run(2))
 }
 
+// A recording with more sectors than places to cut at is sampled.
+func TestStatesOfALargeWrite(t *testing.T) {
+	rec := powercut.Record(powercut.New(1 << 20))
+	_, err := rec.WriteAt(bytes.Repeat([]byte("0123456789abcdef"), 1<<16-32), 512)
+	require.NoError(t, err)
+	n := 0
+	for s := range rec.States(powercut.Options{Random: -1}) {
+		n++
+		require.LessOrEqual(t, s.Size(), int64(1<<20))
+	}
+	assert.Greater(t, n, 1000)
+	assert.Less(t, n, 3000)
+}
+
 // What a caller does to one state shows in no other, and states known from
 // another recording are left out if the caller says so.
 func TestStatesMayBeChanged(t *testing.T) {

@@ -1,9 +1,11 @@
 package cgpt_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -205,6 +207,35 @@ func TestBadInput(t *testing.T) {
 	}
 	assert.Contains(t, run().out, "For more detailed usage, use cgpt COMMAND -h")
 	assert.Equal(t, 1, run("re").code, "repair and resize begin so")
+}
+
+// Every command on odd and damaged images: one that fails writes nothing, and
+// none writes anything but the table and the first sector.
+func TestCommandsWriteTheTableOrNothing(t *testing.T) {
+	path := inMemory(t)
+	content := filepath.Join(t.TempDir(), "content")
+	require.NoError(t, os.WriteFile(content, []byte("content"), 0o644))
+	for seed := range uint64(40) {
+		m, _ := generate(seed)
+		for i, args := range commands(seed, content) {
+			if testing.Short() && (uint64(i)+seed)%4 != 0 {
+				continue
+			}
+			require.NoError(t, os.WriteFile(path, m, 0o644))
+			got := run(append(args, path)...)
+			after, err := os.ReadFile(path)
+			require.NoError(t, err)
+			name := fmt.Sprintf("image %d: cgpt %q", seed, args)
+			if got.code != 0 {
+				require.True(t, bytes.Equal(m, after), "%s failed and wrote:%s", name, differences(m, after))
+			}
+			start, end := 34*512, len(m)-33*512
+			if args[0] == "create" && slices.Contains(args, "-p") {
+				start += 3000 * 512 // the padding goes before the entries
+			}
+			require.True(t, bytes.Equal(m[start:end], after[start:end]), "%s wrote:%s", name, differences(m, after))
+		}
+	}
 }
 
 // The image of a disk with sectors of 4096 bytes is known by its table.

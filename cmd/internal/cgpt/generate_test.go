@@ -188,8 +188,8 @@ func spoil(m image, rng *rand.Rand) {
 	}
 }
 
-// commands are what is tried on an image, without the drive: always show
-// and repair, and eight of all the others.
+// commands are what is tried on an image, without the drive, in an order that
+// depends on the seed but for show and repair, which come first.
 func commands(seed uint64, content string) [][]string {
 	rng := rand.New(rand.NewPCG(seed, 8))
 	n := func(limit int) string { return fmt.Sprint(rng.IntN(limit)) }
@@ -221,5 +221,5 @@ func commands(seed uint64, content string) [][]string {
 		list = append(list, []string{"show", "-i", part, "-" + string(item)})
 	}
 	rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	return append([][]string{{"show"}, {"repair"}}, list[:8]...)
+	return append([][]string{{"show"}, {"repair"}}, list...)
 }
