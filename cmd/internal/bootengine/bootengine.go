@@ -1,13 +1,16 @@
 // Package bootengine is PID 1 of the initramfs: it finds the disk, chooses the
 // slot, verifies it, and hands the machine over to systemd in it.
 //
-//	drivers -> disk -> slot (tries, footer, dm-verity, EROFS)
+//	watchdog -> drivers -> disk (table, identity)
+//	        -> slot (tries, footer, dm-verity, EROFS)
 //	        -> kexec, if the slot's kernel is another one
 //	        -> ROOT (make, check, grow) -> /etc -> systemd
 //
-// Whatever goes wrong is one line on the console. A slot that fails a check is
-// passed over for the next best one in the same boot; everything else ends in
-// a reboot, whose slot choice then finds one try less.
+// Whatever goes wrong is one line on the console. A slot that fails a check, or
+// whose kernel cannot be started, is passed over for the next best one in the
+// same boot; everything else ends in a reboot, whose slot choice then finds one
+// try less. So does a hang: the watchdog is pinged for progress only, and stays
+// armed while another kernel or systemd takes over.
 //
 // It takes from the kernel's command line:
 //
@@ -20,9 +23,10 @@
 //
 // and leaves /run/slipway/boot.json behind, which says what was started.
 //
-// The package decides in plain functions (choose, pickDisk, planRoot, ...) that
-// tests call without a kernel; the rest is system calls. It does not update
-// anything and never changes the attributes of a proven slot.
+// The package decides in plain functions and types (chooser, pickDisk,
+// planIdentity, planRoot, ...) that tests use without a kernel; the rest is
+// system calls. It does not update anything and never changes the attributes of
+// a proven slot.
 package bootengine
 
 import (

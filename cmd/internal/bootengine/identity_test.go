@@ -13,6 +13,7 @@ import (
 
 	"slipway/cmd/internal/bootengine"
 	"slipway/partitions"
+	"slipway/qemu-tests/powercut"
 )
 
 // newDisk is an image's disk in a sparse file.
@@ -77,4 +78,58 @@ func TestTableDamage(t *testing.T) {
 	_, err = f.WriteAt(make([]byte, 512), size-512)
 	require.NoError(t, err)
 	assert.Equal(t, "backup: no header at sector 16777215", damage())
+}
+
+// TestIdentitySurvivesPowerCuts cuts the power everywhere in the first update
+// of a disk, also of one that is larger than its image or damaged: the table
+// is readable and chooses as before, and the identity is the old or the new one.
+func TestIdentitySurvivesPowerCuts(t *testing.T) {
+	layout := partitions.DefaultLayout(partitions.SeededUUIDs(uuid.Nil))
+	random := bytes.NewReader(bytes.Repeat([]byte{0x5a, 0xc3, 0x17}, 1000))
+	size := layout.DiskSize()
+	cases := []struct {
+		name string
+		size int64
+		zero []int64 // sectors that are lost
+	}{
+		{"as made", size, nil},
+		{"grown", size + 1<<30, nil},
+		{"primary header lost", size, []int64{1}},
+		{"backup lost", size, []int64{size/512 - 1, size/512 - 33}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			d := powercut.New(c.size)
+			require.NoError(t, partitions.Create(d, size, layout))
+			for _, lba := range c.zero {
+				_, err := d.WriteAt(make([]byte, 512), lba*512)
+				require.NoError(t, err)
+			}
+			table, err := partitions.Read(d, c.size, 512)
+			require.NoError(t, err)
+			change, personal, err := bootengine.PlanIdentity(table, random, func(uuid.UUID) bool { return false })
+			require.NoError(t, err)
+			require.True(t, personal)
+			change.Fit = true
+			before := *table
+			rec := powercut.Record(d)
+			require.NoError(t, partitions.Update(rec, table, change))
+			states := 0
+			for state := range rec.States(powercut.Options{Seed: 1}) {
+				states++
+				now, err := partitions.Read(state.Disk, c.size, 512)
+				require.NoError(t, err)
+				number, ok := partitions.Next(now)
+				require.True(t, ok)
+				require.Equal(t, 3, number)
+				want := &before
+				if now.DiskUUID != before.DiskUUID {
+					want = table
+				}
+				require.Equal(t, want.DiskUUID, now.DiskUUID)
+				require.Equal(t, want.Partitions, now.Partitions)
+			}
+			assert.Greater(t, states, 30)
+		})
+	}
 }

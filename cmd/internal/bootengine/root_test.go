@@ -17,6 +17,7 @@ import (
 
 	"slipway/cmd/internal/bootengine"
 	"slipway/partitions"
+	"slipway/qemu-tests/powercut"
 )
 
 // ext4Head is the start of an ext4 file system as far as the engine reads it.
@@ -160,6 +161,22 @@ func TestPlanGrow(t *testing.T) {
 	assert.False(t, bootengine.PlanGrow(grown, 4), "it is not the last one")
 	assert.False(t, bootengine.PlanGrow(grown, 99))
 	assert.False(t, bootengine.PlanGrow(read(layout.DiskSize()+1<<20), 9), "not for a megabyte")
+
+	// Sectors of 4096 bytes: the array takes 4 of them, not 32.
+	big := partitions.Layout{
+		SectorSize: 4096, DiskSectors: 1 << 18, DiskUUID: uuid.NameSpaceDNS,
+		Partitions: []partitions.Partition{{
+			Number: 9, Label: "ROOT", Type: uuid.MustParse(partitions.TypeResize), UUID: uuid.NameSpaceURL,
+			Start: 256, Size: 1<<18 - 256 - 5,
+		}},
+	}
+	for grow, want := range map[int64]bool{0: false, 1 << 20: false, 2 << 20: true, 1 << 30: true} {
+		d := powercut.New(big.DiskSize() + grow)
+		require.NoError(t, partitions.Create(d, big.DiskSize(), big))
+		table, err := partitions.Read(d, big.DiskSize()+grow, 4096)
+		require.NoError(t, err)
+		assert.Equal(t, want, bootengine.PlanGrow(table, 9), "%d bytes more", grow)
+	}
 }
 
 // crashDisk fails after a number of written sectors; a write is torn there.
