@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,8 +14,11 @@ import (
 	"runtime"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 
+	"slipway/build/erofs"
 	"slipway/build/tools"
+	"slipway/build/tree"
 	"slipway/build/verity"
 	"slipway/cmd/internal/hint"
 	"slipway/cmd/internal/release"
@@ -22,12 +26,13 @@ import (
 	"slipway/signing"
 	"slipway/signing/footer"
 	"slipway/signing/payload"
+	"slipway/signing/payload/delta"
 )
 
 const payloadCreateHelp = `Makes a full payload of NEW, or with --from a delta payload from OLD to NEW, and
 writes it to update.payload or update-from-VERSION.payload in the working
 directory, or to the file named by -o. Level release packs with zstd -19 (half a
-minute for 100 MB), level development in a second or two and a quarter larger;
+minute for 100 MB), level development in two seconds and a third larger;
 without --level it is as the image was made.`
 
 // Levels of packing.
@@ -170,17 +175,17 @@ func openCompressor(ctx context.Context, w *workspace, level, mirror string, rep
 	if err != nil {
 		return nil, nil, err
 	}
-	tree, err := packages.tools(ctx, "payload", config)
+	programs, err := packages.tools(ctx, "payload", config)
 	if err != nil {
 		return nil, nil, errors.Join(err, packages.Close())
 	}
-	return zstdProgram(tree), packages.Close, nil
+	return zstdProgram(programs), packages.Close, nil
 }
 
 // zstdProgram packs with the pinned zstd at its best usual level.
-func zstdProgram(tree *tools.Tree) payload.Compressor {
+func zstdProgram(programs *tools.Tree) payload.Compressor {
 	return func(ctx context.Context, src []byte) ([]byte, error) {
-		cmd := tree.Command(ctx, "zstd", "-19", "--single-thread", "--no-check", "--quiet",
+		cmd := programs.Command(ctx, "zstd", "-19", "--single-thread", "--no-check", "--quiet",
 			"--stdout", fmt.Sprintf("--stream-size=%d", len(src)))
 		var out, problems bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(src), &out, &problems
@@ -216,9 +221,6 @@ func makePayload(ctx context.Context, name string, o *payloadOptions) (_ *madePa
 			step.Fail()
 		}
 	}()
-	if err := o.new.check(ctx, o.workers); err != nil {
-		return nil, err
-	}
 	manifest, err := o.manifest(ctx)
 	if err != nil {
 		return nil, err
@@ -287,13 +289,10 @@ func (o *payloadOptions) manifest(ctx context.Context) (*payload.Manifest, error
 		m.Info.MinimumVersion = o.minimum
 	}
 	var err error
-	if m.New, err = o.new.image(ctx); err != nil || o.old == nil {
+	if m.New, err = o.new.image(ctx, o.workers); err != nil || o.old == nil {
 		return m, err
 	}
-	if err := o.old.check(ctx, o.workers); err != nil {
-		return nil, err
-	}
-	old, err := o.old.image(ctx)
+	old, err := o.old.image(ctx, o.workers)
 	if err != nil {
 		return nil, err
 	}
@@ -326,25 +325,26 @@ func hashTree(f *footer.Footer) (*payload.HashTree, error) {
 	}, nil
 }
 
-// image takes the digest of the whole slot image.
-func (s *slotFile) image(ctx context.Context) (payload.Image, error) {
+// image compares the slot image with its own hash tree and takes the digest of
+// the whole.
+func (s *slotFile) image(ctx context.Context, workers int) (payload.Image, error) {
 	h := sha256.New()
-	buf := make([]byte, 1<<20)
-	for at := int64(0); at < s.size; {
-		n, err := s.ReadAt(buf[:min(int64(len(buf)), s.size-at)], at)
-		if err == nil {
-			err = ctx.Err()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.check(ctx, workers) })
+	group.Go(func() error {
+		buf := make([]byte, 1<<20)
+		for at := int64(0); at < s.size && ctx.Err() == nil; {
+			n, err := s.ReadAt(buf[:min(int64(len(buf)), s.size-at)], at)
+			if n == 0 {
+				return fmt.Errorf("%s: read at %d: %w", s.Name(), at, cmp.Or(err, io.ErrUnexpectedEOF))
+			}
+			h.Write(buf[:n])
+			at += int64(n)
 		}
-		if err != nil && err != io.EOF {
-			return payload.Image{}, err
-		}
-		if n == 0 {
-			return payload.Image{}, fmt.Errorf("%s: %w", s.Name(), io.ErrUnexpectedEOF)
-		}
-		h.Write(buf[:n])
-		at += int64(n)
-	}
-	return payload.Image{Size: s.size, SHA256: [32]byte(h.Sum(nil))}, nil
+		return ctx.Err()
+	})
+	err := group.Wait()
+	return payload.Image{Size: s.size, SHA256: [32]byte(h.Sum(nil))}, err
 }
 
 // plan decides how to write the new slot.
@@ -352,7 +352,40 @@ func (o *payloadOptions) plan(ctx context.Context, m *payload.Manifest) (payload
 	if o.old == nil {
 		return payload.PlanFull(ctx, o.new, o.new.size, &payload.FullOptions{Compress: o.compress, Workers: o.workers}), nil
 	}
-	return nil, errors.New("delta payloads: not there yet")
+	oldFiles, err := o.old.files()
+	if err != nil {
+		return nil, err
+	}
+	newFiles, err := o.new.files()
+	if err != nil {
+		return nil, err
+	}
+	var skip []payload.Extent
+	if m.HashTree != nil {
+		skip = append(skip, m.HashTree.Tree)
+	}
+	return delta.Plan(ctx, &delta.Options{
+		Old: o.old, OldSize: o.old.size, OldFiles: oldFiles,
+		New: o.new, NewSize: o.new.size, NewFiles: newFiles,
+		Skip: skip, Compress: o.compress, Workers: o.workers,
+	}), nil
+}
+
+// files lists where the files of the slot's file system lie.
+func (s *slotFile) files() ([]delta.File, error) {
+	usr, err := erofs.Open(s, s.footer.FSSize)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name(), err)
+	}
+	var files []delta.File
+	for p, n := range usr.All() {
+		if content, ok := n.Blob.(*erofs.Content); ok && n.Type == tree.File {
+			if start, size := content.Blocks(); size > 0 {
+				files = append(files, delta.File{Path: p, Start: start, Size: size})
+			}
+		}
+	}
+	return files, nil
 }
 
 // verity gives root hash and salt in bytes.

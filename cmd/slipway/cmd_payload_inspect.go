@@ -1,8 +1,9 @@
 package main
 
 import (
-	"cmp"
+	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,8 @@ import (
 
 const payloadInspectHelp = `Shows what a payload says of itself, who signed it, and where its bytes go: by
 type of operation and, where the slot image it leads to is at hand (beside the
-payload, or named by --image), by file and package. Signatures are checked with
+payload, or named by --image), by file, and by package where the image was built.
+A patch of many files is shared out by their size. Signatures are checked with
 the keys named by --pub.
 
 --export writes into DIR what was signed and the signatures, so that other
@@ -45,7 +47,7 @@ func payloadInspectCommand() *cli.Command {
 	}
 }
 
-func runPayloadInspect(c *cli.Context) error {
+func runPayloadInspect(c *cli.Context) (err error) {
 	keys, err := payloadArguments(c, false)
 	if err != nil {
 		return err
@@ -62,7 +64,14 @@ func runPayloadInspect(c *cli.Context) error {
 	if err != nil {
 		return damaged(err)
 	}
-	if _, err := r.Finish(nil); err != nil {
+	costs, err := openCosts(c.Context, c.String("image"), f.Name(), r.Manifest)
+	if err != nil {
+		return err
+	}
+	if costs != nil {
+		defer func() { err = errors.Join(err, costs.close()) }()
+	}
+	if err := readPayload(c.Context, r, costs); err != nil {
 		return damaged(err)
 	}
 	if dir := c.String("export"); dir != "" {
@@ -71,10 +80,6 @@ func runPayloadInspect(c *cli.Context) error {
 		}
 	}
 	doc := describePayload(f.Name(), size, r, keys)
-	costs, err := payloadCosts(c.String("image"), f.Name(), r.Manifest)
-	if err != nil {
-		return err
-	}
 	if costs != nil {
 		doc.Files, doc.Packages = costs.list(c.Int("top"))
 	}
@@ -82,6 +87,26 @@ func runPayloadInspect(c *cli.Context) error {
 		return printJSON(c.App.Writer, doc)
 	}
 	return doc.print(c.App.Writer)
+}
+
+// readPayload reads all of a payload and adds up what it costs.
+func readPayload(ctx context.Context, r *payload.Reader, c *costs) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		op, data, err := r.Next()
+		if err == io.EOF {
+			_, err := r.Finish(nil)
+			return err
+		}
+		if err == nil && c != nil {
+			err = c.spend(op, data)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // payloadDoc is the answer of payload inspect.
@@ -120,11 +145,6 @@ type operationDoc struct {
 	Count   int    `json:"count"`
 	Data    int64  `json:"data"`    // bytes in the payload
 	Written int64  `json:"written"` // bytes in the partition
-}
-
-type costDoc struct {
-	Name string `json:"name"`
-	Data int64  `json:"data"` // bytes in the payload
 }
 
 func describePayload(name string, size int64, r *payload.Reader, keys []payload.Key) *payloadDoc {
@@ -269,24 +289,4 @@ func exportSignatures(dir string, f io.ReaderAt, r *payload.Reader) error {
 		return err
 	}
 	return out.Close()
-}
-
-// costs is what a payload spends on the files of the image it leads to.
-type costs struct{ files, packages map[string]int64 }
-
-func (c *costs) list(top int) (files, packages []costDoc) {
-	return largestCosts(c.files, top), largestCosts(c.packages, top)
-}
-
-func largestCosts(sums map[string]int64, top int) []costDoc {
-	var all []costDoc
-	for name, data := range sums {
-		if data > 0 {
-			all = append(all, costDoc{name, data})
-		}
-	}
-	slices.SortFunc(all, func(a, b costDoc) int {
-		return cmp.Or(cmp.Compare(b.Data, a.Data), cmp.Compare(a.Name, b.Name))
-	})
-	return all[:min(max(top, 0), len(all))]
 }
