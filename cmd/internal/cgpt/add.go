@@ -33,6 +33,7 @@ func (r *run) add(args []string) int {
 			"  -R NUM       set Required flag (0|1)\n"+
 			"  -B NUM       set Legacy Boot flag (0|1)\n"+
 			"  -A NUM       set raw 16-bit attribute value (bits 48-63)\n"+
+			forceUsage+
 			"\n"+
 			"Use the -i option to modify an existing partition.\n"+
 			"The -b, -s, and -t options must be given for new partitions.\n")

@@ -10,7 +10,9 @@
 //
 //   - writes are crash-safe (package partitions), the original's are not;
 //   - a write that would leave no bootable slot on a disk that has one is
-//     refused unless --force is given;
+//     refused unless --force, anywhere behind the command, is given. Only
+//     CoreOS's slots count, which the original does not know: of the tables
+//     it was made for ours refuses nothing;
 //   - create also writes the protective MBR, without which Linux does not
 //     see the table, and keeps the boot code in it; its -z zeroes the entries
 //     as well, which the original says and does not do;
@@ -105,6 +107,7 @@ func Main(args []string, env Env) int {
 		r.printf("    %-15s  %s\n", c.name, c.comment)
 	}
 	r.printf("\nFor more detailed usage, use %s COMMAND -h\n\n", r.Name)
+	r.printf("A write that would leave no bootable slot on a disk needs --force.\n\n")
 	return 1
 }
 

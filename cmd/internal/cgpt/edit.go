@@ -19,7 +19,8 @@ func (r *run) create(args []string) int {
 			"                 primary GPT header and its entries, default 0\n"+
 			"  -c           Create disk image file if needed. Requires -s\n"+
 			"  -s NUM       Minimum disk sectors, extends image files\n"+
-			"  -g GUID      The desired disk GUID\n")
+			"  -g GUID      The desired disk GUID\n"+
+			forceUsage)
 	rest, code, done := options{r: r, spec: "hzp:D:cs:g:", usage: usage, set: func(c byte, arg string) int {
 		switch c {
 		case 'D':

@@ -71,7 +71,8 @@ func (r *run) legacy(args []string) int {
 	var mode byte
 	usage := r.usage("legacy [OPTIONS] DRIVE", "Switch GPT header signature to \"CHROMEOS\".",
 		"  -e           Switch GPT header signature back to \"EFI PART\"\n"+
-			"  -p           Switch primary GPT header signature to \"IGNOREME\"\n")
+			"  -p           Switch primary GPT header signature to \"IGNOREME\"\n"+
+			forceUsage)
 	rest, code, done := options{r: r, spec: "hepD:", usage: usage, set: func(c byte, arg string) (bad int) {
 		if c == 'D' {
 			return r.driveSize(arg)

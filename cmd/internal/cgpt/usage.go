@@ -11,6 +11,9 @@ const driveSizeUsage = "  -D NUM       Size (in bytes) of the disk where partiti
 	"                 default 0, meaning partitions and GPT structs are\n" +
 	"                 both on DRIVE\n"
 
+// forceUsage is the option of the commands that can refuse.
+const forceUsage = "  --force      Write also if no bootable slot would be left\n"
+
 // usage returns a function that prints a command's usage text: synopsis,
 // what it does, options.
 func (r *run) usage(synopsis, does, options string) func() {
