@@ -46,6 +46,10 @@ func TestForeignToolsVerify(t *testing.T) {
 		t.Skip("-short: needs foreign programs")
 	}
 	unsigned := image(t)
+	parsed, err := uki.Read(bytes.NewReader(unsigned), int64(len(unsigned)))
+	require.NoError(t, err)
+	_, err = parsed.Section(".sbat") // the stub's own, which shim asks for
+	require.NoError(t, err)
 	ids := identities(t)
 	other := ids["RSA-4096"]
 	for name, id := range ids {

@@ -113,8 +113,3 @@ func makeHashTree(ctx context.Context, data io.ReaderAt, size int64, salt []byte
 	_, err := verity.Format(ctx, data, size, tree, 0, &verity.Options{Salt: salt, TreeOnly: true})
 	return err
 }
-
-// applyPatch is the patch function of payload.Apply.
-func applyPatch(io.Writer, int64, io.ReaderAt, int64, []byte) error {
-	return errors.New("patches: not there yet")
-}

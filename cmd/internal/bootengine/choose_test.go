@@ -199,3 +199,35 @@ func TestChooseNeverLoops(t *testing.T) {
 		}
 	}
 }
+
+// TestTrialEnds boots again and again with a bad version on trial: it is tried
+// as often as it has tries, in whatever way it is bad, and then never more.
+func TestTrialEnds(t *testing.T) {
+	bad := map[int]bool{4: true}
+	for name, breakIt := range map[string]func(*source){
+		"does not verify":                 func(s *source) { s.bad = bad },
+		"its kernel cannot be started":    func(s *source) { s.kexec = bad },
+		"hangs, panics or is not healthy": func(*source) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := slots(partitions.Slot(1, 0, true), partitions.Slot(2, 3, false))
+			opened := 0
+			for boot := range 10 {
+				src := &source{table: table}
+				breakIt(src)
+				s, err := src.choose(0)
+				if err != nil {
+					t.Fatalf("boot %d: %v", boot, err)
+				}
+				log := strings.Join(src.log, "; ")
+				if strings.Contains(log, "open 4") {
+					opened++
+					continue
+				}
+				assert.Equal(t, 3, s.Part().Number)
+				assert.Equal(t, "say USR-B: its tries are spent and it was never healthy; open 3", log)
+			}
+			assert.Equal(t, 3, opened)
+		})
+	}
+}

@@ -155,3 +155,10 @@ func boolBit(b bool) int {
 	}
 	return 0
 }
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

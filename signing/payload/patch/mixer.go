@@ -73,7 +73,7 @@ func newMixer(t *tables, inputs, selections, bits int) *mixer {
 		m.slots[i] = 1 << 31
 	}
 	for i := range m.weights {
-		m.weights[i] = int32(65536 * 4 / 10)
+		m.weights[i] = int32(65536 * 5 / 10)
 	}
 	return m
 }

@@ -30,14 +30,13 @@ type model struct {
 // asking for each.
 const far = 32
 
-func newModel(c *coder) *model {
-	t := newTables()
+func newModel(c *coder, t *tables) *model {
 	return &model{
 		c: c, since: far,
 		runs:    newNumbers(33),
-		flag:    newMixer(t, 6, far, 18),
-		value:   newMixer(t, 6, 64, 18),
-		literal: newMixer(t, 6, 256, 20),
+		flag:    newMixer(t, 4, far, 18),
+		value:   newMixer(t, 4, 64, 18),
+		literal: newMixer(t, 4, 256, 19),
 	}
 }
 
@@ -123,12 +122,10 @@ func (m *model) differs(is bool, old []byte, i int) bool {
 	here, before, before2, after := around(old, i)
 	p1, p2, p3, p4 := uint32(m.past(1)), uint32(m.past(2)), uint32(m.past(3)), uint32(m.past(4))
 	p8, p16, p24 := uint32(m.past(8)), uint32(m.past(16)), uint32(m.past(24))
-	f.base[0] = hash(1, m.marks&0xfff, 0)
-	f.base[1] = hash(2, p24|p8<<8|p16<<16, m.marks&7)
-	f.base[2] = hash(3, here|before<<8|before2<<16, m.since)
-	f.base[3] = hash(4, p1|p2<<8|p3<<16|p4<<24, here)
-	f.base[4] = hash(5, m.marks, 0)
-	f.base[5] = hash(6, before|here<<8|after<<16, uint32(m.last)|m.marks&15<<8)
+	f.base[0] = hash(2, p24|p8<<8|p16<<16, m.marks&7)
+	f.base[1] = hash(3, here|before<<8|before2<<16, m.since)
+	f.base[2] = hash(4, p1|p2<<8|p3<<16|p4<<24, here)
+	f.base[3] = hash(6, before|here<<8|after<<16, uint32(m.last)|m.marks&15<<8)
 	return f.bit(m.c, 1, int(m.since), boolBit(is)) != 0
 }
 
@@ -137,14 +134,12 @@ func (m *model) differ(fresh *byte, was byte, old []byte, i int) {
 	v := m.value
 	here, before, before2, after := around(old, i)
 	p1, p2, p3 := uint32(m.past(1)), uint32(m.past(2)), uint32(m.past(3))
-	p4, p8, p24 := uint32(m.past(4)), uint32(m.past(8)), uint32(m.past(24))
+	p8, p24 := uint32(m.past(8)), uint32(m.past(24))
 	gap := min(m.at-m.ago, 63)
 	v.base[0] = hash(11, p1|p2<<8|p3<<16, 0)
 	v.base[1] = hash(12, p24|p1<<8|p8<<16, 0)
 	v.base[2] = hash(13, uint32(m.last), gap)
-	v.base[3] = hash(14, here|before<<8, uint32(m.last))
-	v.base[4] = hash(15, here|before<<8|before2<<16|after<<24, p1)
-	v.base[5] = hash(16, p4|p8<<8, p1)
+	v.base[3] = hash(15, here|before<<8|before2<<16|after<<24, p1)
 	diff := v.symbol(m.c, int(gap), *fresh-was)
 	*fresh = was + diff
 	m.push(diff, *fresh)
@@ -155,12 +150,10 @@ func (m *model) added(fresh []byte) {
 	l := m.literal
 	for i := range fresh {
 		h := m.history
-		l.base[0] = hash(21, 0, 0)
-		l.base[1] = hash(22, uint32(h&0xff), 0)
-		l.base[2] = hash(23, uint32(h&0xffff), 0)
-		l.base[3] = hash(24, uint32(h&0xffffff), 0)
-		l.base[4] = hash(25, uint32(h), 0)
-		l.base[5] = hash(26, uint32(h), uint32(h>>32)&0xffff)
+		l.base[0] = hash(22, uint32(h&0xff), 0)
+		l.base[1] = hash(23, uint32(h&0xffff), 0)
+		l.base[2] = hash(24, uint32(h&0xffffff), 0)
+		l.base[3] = hash(26, uint32(h), uint32(h>>32)&0xffff)
 		fresh[i] = l.symbol(m.c, int(h&0xff), fresh[i])
 		m.push(0, fresh[i])
 	}
