@@ -111,4 +111,3 @@ func (s *service) CryptoSigner(context.Context, func(error)) (crypto.Signer, cry
 }
 func (s *service) SupportedAlgorithms() []string { return nil }
 func (s *service) DefaultAlgorithm() string      { return "" }
-
