@@ -33,13 +33,23 @@ func (e *engine) startKernel(s *slot, failures []failure) error {
 	}
 	err := unix.KexecFileLoad(int(s.kernel.linux.Fd()), int(s.kernel.initrd.Fd()), s.kernel.cmdline, 0)
 	if err != nil {
-		return fmt.Errorf("load its kernel: %w", err)
+		return kexecProblem(err)
 	}
 	e.say("%s: version %s brings another kernel: starting it", s.part.Label, s.footer.Version)
 	e.lap("kexec")
 	e.say("boot %s (to be continued by the slot's kernel)", &e.clock)
 	unix.Sync()
 	return fmt.Errorf("start its kernel: %w", unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC))
+}
+
+// kexecProblem says why the running kernel does not take another. Under Secure
+// Boot it is locked down (kernel_lockdown(7)) and wants a signature by a key of
+// the firmware's variable db on the kernel itself.
+func kexecProblem(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("load its kernel: not signed by a key that this machine's Secure Boot trusts: %w", err)
+	}
+	return fmt.Errorf("load its kernel: %w", err)
 }
 
 // readKernel takes the kernel out of the slot's UKI, which the footer vouches
