@@ -19,6 +19,7 @@ import (
 	"slipway/build/authenticode"
 	"slipway/build/efivar"
 	"slipway/build/fat"
+	"slipway/qemu-tests/powercut"
 	"slipway/qemu-tests/vm"
 	"slipway/signing"
 )
@@ -47,6 +48,7 @@ func TestSecureBoot(t *testing.T) {
 			m := s.fresh(t).boot(t, &vm.Config{})
 			m.expect(t, `slipway: USR-A: verifying every block`)
 		})
+		t.Run("next kernel unsigned", s.testUnsignedKernel)
 		t.Run("unsigned", func(t *testing.T) {
 			m := l.fresh(t).boot(t, &vm.Config{Firmware: vm.Secure, Vars: s.enroll(t, s.rsa)})
 			m.refused(t)
@@ -79,7 +81,8 @@ func TestSecureBoot(t *testing.T) {
 type secureLab struct {
 	*lab
 	newer            *release
-	uki              []byte // of the release
+	bare             *release // as newer, but not signed for firmware
+	uki              []byte   // of the release
 	rsa, long, curve *authenticode.Identity
 }
 
@@ -88,14 +91,15 @@ func newSecureLab(t *testing.T, l *lab) *secureLab {
 	defer l.mu.Unlock()
 	s := &secureLab{rsa: secureIdentity(t, rsaKey), long: secureIdentity(t, longKey), curve: secureIdentity(t, curveKey)}
 	build := func(patches int, args ...string) *release {
-		args = append(args, "--lock", l.path("packages.lock"), "--version", l.later(t, patches),
-			"--key", curveKey, "--secureboot-key", curveKey, "--secureboot-key", rsaKey)
+		args = append(args, "--lock", l.path("packages.lock"), "--version", l.later(t, patches), "--key", curveKey)
 		r, err := readRelease(l.build(t, l.Channel, args...))
 		require.NoError(t, err)
 		return r
 	}
-	s.lab = &lab{bench: l.bench, release: build(10)}
-	s.newer = build(11, "--overlay", "qemu-tests/testdata/next")
+	const other = "qemu-tests/testdata/next" // another kernel
+	s.bare = build(11, "--overlay", other)
+	s.newer = build(12, "--overlay", other, "--secureboot-key", curveKey, "--secureboot-key", rsaKey)
+	s.lab = &lab{bench: l.bench, release: build(10, "--secureboot-key", curveKey, "--secureboot-key", rsaKey)}
 	var err error
 	s.uki, err = os.ReadFile(s.path("boot.efi"))
 	require.NoError(t, err)
@@ -213,6 +217,22 @@ func (s *secureLab) testEnrolled(t *testing.T) {
 		assert.Equal(t, s.rsa.Certificate.Raw, entries[0].Data)
 		assert.Equal(t, s.long.Certificate.Raw, entries[1].Data)
 	}
+}
+
+// testUnsignedKernel restarts into a version whose kernel nobody signed for the
+// firmware, though the slot is signed: the running kernel must not start it.
+func (s *secureLab) testUnsignedKernel(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "disk.img"))
+	require.NoError(t, err)
+	defer file.Close()
+	size := writeDisk(t, file, s.release, s.bare)
+	d := &testDisk{
+		Disk: powercut.Over(file, size), lab: s.lab, base: file.Name(), layout: layoutOf(t, file, size),
+	}
+	d.onTrial(t)
+	m := d.boot(t, &vm.Config{Firmware: vm.Secure, Vars: s.enroll(t, s.rsa), Memory: 2048})
+	m.expect(t, `slipway: USR-B: load its kernel: not signed by a key that this machine's Secure Boot trusts`)
+	m.expect(t, `slipway: USR-A: starting version`)
 }
 
 func efiPath(name, vendor string) string {

@@ -100,6 +100,9 @@ func (e *engine) boot() error {
 	for _, problem := range e.config.problems {
 		e.say("%s", problem)
 	}
+	if err := restartAfterPanic(e.config); err != nil {
+		e.say("%v", err)
+	}
 
 	e.drivers = &drivers{waiting: e.config.modules, load: e.config.loadModule, say: e.say}
 	e.armWatchdog()

@@ -42,6 +42,7 @@ type config struct {
 
 	watchdog      int  // seconds; 0: none
 	watchdogAsked bool // the command line says so
+	panicAsked    bool // the command line says what to do after a panic
 
 	moduleArguments map[string]string // by module
 	handover        handover
@@ -113,6 +114,8 @@ func (c *config) parseArguments(cmdline string) error {
 			c.slot = n
 		case "slipway.esp":
 			c.esp = strings.ToLower(value)
+		case "panic":
+			c.panicAsked = true
 		case "slipway.disk":
 			c.disk = value
 		case "slipway.watchdog":

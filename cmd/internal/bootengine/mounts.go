@@ -29,3 +29,19 @@ func mountKernelFileSystems() error {
 	}
 	return nil
 }
+
+// panicDelay is how many seconds a panic stays on the screen.
+const panicDelay = "10"
+
+// restartAfterPanic has a kernel that panics restart the machine, also where an
+// image's command line says nothing about it: a machine that stands still falls
+// back to no other slot.
+func restartAfterPanic(c *config) error {
+	if c.panicAsked {
+		return nil
+	}
+	if err := os.WriteFile("/proc/sys/kernel/panic", []byte(panicDelay), 0); err != nil {
+		return fmt.Errorf("restart after a panic: %w", err)
+	}
+	return nil
+}
