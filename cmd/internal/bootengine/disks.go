@@ -267,8 +267,12 @@ func diskNote(chosen *disk, found []*disk, o origin) string {
 		return fmt.Sprintf("disk %s: taken as the first of %d with slots; the firmware does not say which it started from",
 			chosen.name, len(list))
 	}
-	return fmt.Sprintf("disk %s: taken as the first of %d copies that have partition %s; slipway.disk=%s would be another",
-		chosen.name, len(list), o.partition, list[1].place)
+	note := fmt.Sprintf("disk %s: taken as the first of %d copies that have partition %s",
+		chosen.name, len(list), o.partition)
+	if other := list[1].place; other != "" && other != chosen.place {
+		note += "; slipway.disk=" + other + " would be another"
+	}
+	return note
 }
 
 func names(seen map[string]*disk) string {
