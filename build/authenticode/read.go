@@ -72,7 +72,9 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 		return nil, fmt.Errorf("PE file: signatures: %w", err)
 	}
 	for _, e := range entries {
-		f.Signatures = append(f.Signatures, e.signatures(f.Digest)...)
+		if f.Signatures = append(f.Signatures, e.signatures(f.Digest)...); len(f.Signatures) > maxSignatures {
+			return nil, fmt.Errorf("PE file: signatures: more than %d signers", maxSignatures)
+		}
 	}
 	return f, nil
 }
