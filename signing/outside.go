@@ -118,7 +118,7 @@ func (o *Outside) sign(ctx context.Context, k key.Key, digest [32]byte) ([]byte,
 		}
 	}
 	if o.Out == "" {
-		return nil, fmt.Errorf("%s.sig: not in %s", name, o.In)
+		return nil, fmt.Errorf("%s.sig: not in %s: %w", name, o.In, ErrNoOutside)
 	}
 	what, _ := ctx.Value(about{}).(string)
 	r := Request{

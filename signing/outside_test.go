@@ -69,7 +69,7 @@ func TestSignaturesFromOutsideAreVerified(t *testing.T) {
 	name := filepath.Join(dir, k.ID+"-"+hex.EncodeToString(digest[:])+".sig")
 
 	_, err = s.SignDigest(t.Context(), digest)
-	assert.EqualError(t, err, filepath.Base(name)+": not in "+dir)
+	assert.EqualError(t, err, filepath.Base(name)+": not in "+dir+": this key is not here, and there is nowhere to put digests")
 
 	for _, c := range []struct {
 		what      string

@@ -267,7 +267,7 @@ func (s *signers) explain(err error) error { return explainPending(s.outside, er
 
 func explainPending(outside *signing.Outside, err error) error {
 	if !signing.OnlyPending(err) {
-		return err
+		return passwordHint(err)
 	}
 	pending := outside.Pending()
 	noun := "digests"
