@@ -138,7 +138,7 @@ func runPayloadApply(c *cli.Context) (err error) {
 	// Apply reads it again and verifies it.
 	m, err := payload.InspectMetadata(f)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.Name(), err)
+		return hint.Add(fmt.Errorf("%s: %w", f.Name(), err), "slipway payload create RELEASE makes a payload")
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -169,7 +169,7 @@ func runPayloadApply(c *cli.Context) (err error) {
 	o.Progress = step.Progress
 	if _, err := payload.Apply(c.Context, f, o); err != nil {
 		step.Fail()
-		return fmt.Errorf("%s: %w", f.Name(), err)
+		return hint.Add(fmt.Errorf("%s: %w", f.Name(), err), "slipway payload inspect %s shows what it leads from and who signed it", f.Name())
 	}
 	step.Done("%s %s, root hash %.16s", m.Manifest.Info.Name, m.Manifest.Info.Version, m.Manifest.Info.RootHash)
 	rep.Close()

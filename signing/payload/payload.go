@@ -61,6 +61,7 @@ const (
 	MaxReplace = 8 << 20
 	// MaxData bounds the data of one operation, in bytes.
 	MaxData = 16 << 20
-	// MaxPartition bounds the partition, in bytes.
-	MaxPartition = 64 << 30
+	// MaxPartition bounds the partition, in bytes. To read one back takes some
+	// seconds.
+	MaxPartition = 8 << 30
 )
