@@ -24,6 +24,14 @@ func (f File) end() int64 { return (f.Start + f.Size + block - 1) / block * bloc
 func (p *planner) changed(g *groups, dst payload.Extent) error {
 	for dst.Blocks > 0 {
 		part := p.pairs.part(dst)
+		if t, ok, err := p.packed(part); err != nil {
+			return err
+		} else if ok {
+			g.done = append(g.done, t)
+			n := blocksOf(t.dst)
+			dst.Start, dst.Blocks = dst.Start+n, dst.Blocks-n
+			continue
+		}
 		dst.Start, dst.Blocks = dst.Start+part.Blocks, dst.Blocks-part.Blocks
 		src := p.pairs.sources(part, p.OldSize)
 		if len(src) == 0 {

@@ -1,0 +1,310 @@
+package patch_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"slipway/signing/payload/patch"
+)
+
+// program gives n bytes that are somewhat like a program: words of a small
+// vocabulary, numbers, and zeros.
+func program(rnd *rand.Rand, n int) []byte {
+	words := make([][]byte, 200)
+	for i := range words {
+		words[i] = make([]byte, 1+rnd.IntN(12))
+		for k := range words[i] {
+			words[i][k] = byte(rnd.Uint32())
+		}
+	}
+	b := make([]byte, 0, n+64)
+	for len(b) < n {
+		switch rnd.IntN(10) {
+		case 0:
+			b = append(b, make([]byte, rnd.IntN(40))...)
+		case 1, 2:
+			b = append(b, byte(rnd.Uint32()), byte(rnd.Uint32()), 0, 0)
+		default:
+			b = append(b, words[rnd.IntN(1+rnd.IntN(len(words)))]...)
+		}
+	}
+	return b[:n]
+}
+
+// change gives another version of b: bytes differ, parts go, come and move.
+func change(rnd *rand.Rand, b []byte, changes int) []byte {
+	b = bytes.Clone(b)
+	for range changes {
+		at := rnd.IntN(len(b) + 1)
+		n := min(rnd.IntN(400), len(b)-at)
+		switch rnd.IntN(4) {
+		case 0:
+			for i := at; i < at+n; i += 1 + rnd.IntN(30) {
+				b[i] += byte(1 + rnd.IntN(3))
+			}
+		case 1:
+			b = append(b[:at], b[at+n:]...)
+		case 2:
+			b = append(b[:at], append(program(rnd, n), b[at:]...)...)
+		case 3:
+			part := bytes.Clone(b[at : at+n])
+			b = append(b[:at], b[at+n:]...)
+			to := rnd.IntN(len(b) + 1)
+			b = append(b[:to], append(part, b[to:]...)...)
+		}
+	}
+	return b
+}
+
+func pack(t testing.TB, b []byte, level zstd.EncoderLevel) []byte {
+	t.Helper()
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1))
+	require.NoError(t, err)
+	defer e.Close()
+	return e.EncodeAll(b, nil)
+}
+
+func apply(t testing.TB, old, p []byte, size int) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, patch.Apply(&out, int64(size), bytes.NewReader(old), int64(len(old)), p))
+	return out.Bytes()
+}
+
+func roundTrip(t testing.TB, old, fresh []byte) []byte {
+	t.Helper()
+	p, err := patch.Make(old, fresh)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(fresh, apply(t, old, p, len(fresh))), "other bytes")
+	return p
+}
+
+func TestRoundTrip(t *testing.T) {
+	for seed := range uint64(40) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		old := program(rnd, rnd.IntN(1<<(4+seed%12)))
+		fresh := change(rnd, old, rnd.IntN(20))
+		roundTrip(t, old, fresh)
+	}
+}
+
+func TestEdges(t *testing.T) {
+	noise := program(rand.New(rand.NewPCG(9, 9)), 200_000)
+	zeros := make([]byte, 300_000)
+	for name, pair := range map[string][2][]byte{
+		"nothing to nothing": {nil, nil},
+		"from nothing":       {nil, noise},
+		"to nothing":         {noise, nil},
+		"one byte":           {{1}, {2}},
+		"the same":           {noise, noise},
+		"zeros":              {zeros, zeros[:100_000]},
+		"zeros to noise":     {zeros, noise},
+		"doubled":            {noise, append(bytes.Clone(noise), noise...)},
+		"swapped halves":     {noise, append(bytes.Clone(noise[100_000:]), noise[:100_000]...)},
+		"a frame's magic":    {noise, []byte("\x28\xb5\x2f\xfd\x28\xb5\x2f\xfd\x00")},
+	} {
+		t.Run(name, func(t *testing.T) { roundTrip(t, pair[0], pair[1]) })
+	}
+}
+
+// A few changes of much data cost little more than themselves.
+func TestSize(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(2, 2))
+	old := program(rnd, 1<<20)
+	assert.Less(t, len(roundTrip(t, old, old)), 100)
+
+	fresh := bytes.Clone(old)
+	for i := 1000; i < len(fresh); i += 1024 { // an address that moved by 64
+		fresh[i] += 64
+	}
+	assert.Less(t, len(roundTrip(t, old, fresh)), 2200)
+	assert.Less(t, len(roundTrip(t, old, change(rnd, old, 20))), 12_000)
+}
+
+// What was compressed is patched by its content.
+func TestFrames(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 3))
+	was := program(rnd, 1<<20)
+	is := change(rnd, was, 10)
+	for _, level := range []zstd.EncoderLevel{zstd.SpeedFastest, zstd.SpeedDefault, zstd.SpeedBetterCompression, zstd.SpeedBestCompression} {
+		t.Run(level.String(), func(t *testing.T) {
+			old := append(append(program(rnd, 5000), pack(t, was, level)...), program(rnd, 3000)...)
+			packed := pack(t, is, level)
+			fresh := append(append(bytes.Clone(old[:4990]), packed...), old[len(old)-2900:]...)
+			p := roundTrip(t, old, fresh)
+			t.Logf("frame %d bytes, patch %d", len(packed), len(p))
+			assert.Less(t, len(p), len(packed)/4)
+		})
+	}
+	t.Run("two", func(t *testing.T) {
+		other := program(rnd, 300_000)
+		old := append(pack(t, was, 2), pack(t, other, 2)...)
+		fresh := append(pack(t, is, 2), pack(t, change(rnd, other, 5), 2)...)
+		assert.Less(t, len(roundTrip(t, old, fresh)), len(fresh)/4)
+	})
+	t.Run("only in the new data", func(t *testing.T) {
+		roundTrip(t, was, append(was[:1000:1000], pack(t, is, 3)...))
+	})
+	t.Run("only in the old data", func(t *testing.T) { roundTrip(t, pack(t, is, 3), was) })
+	t.Run("zeros", func(t *testing.T) {
+		b := append(make([]byte, 700_000), was[:300_000]...)
+		roundTrip(t, pack(t, b, 3), pack(t, append(b, is...), 3))
+	})
+	t.Run("damaged", func(t *testing.T) {
+		packed := pack(t, is, 3)
+		packed[len(packed)/2]++
+		roundTrip(t, pack(t, was, 3), packed)
+	})
+}
+
+func TestDeterministic(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(4, 4))
+	was := program(rnd, 300_000)
+	old, fresh := pack(t, was, 3), pack(t, change(rnd, was, 30), 3)
+	first := roundTrip(t, old, fresh)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			p, err := patch.Make(old, fresh)
+			assert.NoError(t, err)
+			assert.True(t, bytes.Equal(first, p))
+		})
+	}
+	group.Wait()
+}
+
+// The format stands: what was written once is applied for ever.
+func TestFormat(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 5))
+	was := program(rnd, 100_000)
+	old := append(program(rnd, 2000), pack(t, was, 2)...)
+	fresh := append(change(rnd, old[:2000], 3), pack(t, change(rnd, was, 9), 2)...)
+	p := roundTrip(t, old, fresh)
+	assert.Equal(t, byte(1), p[0])
+	assert.Equal(t, formatSum, sum(p), "the models have changed: if a release knows them, the format needs a new number")
+}
+
+func TestDamage(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(6, 6))
+	was := program(rnd, 80_000)
+	old := append(program(rnd, 9000), pack(t, was, 2)...)
+	fresh := append(change(rnd, old[:9000], 3), pack(t, change(rnd, was, 9), 2)...)
+	p := roundTrip(t, old, fresh)
+	for range 150 {
+		bad := bytes.Clone(p)
+		if at := rnd.IntN(len(bad)); rnd.IntN(2) == 0 {
+			bad = bad[:at]
+		} else {
+			bad[at] ^= byte(1 << rnd.IntN(8))
+		}
+		var out bytes.Buffer
+		err := patch.Apply(&out, int64(len(fresh)), bytes.NewReader(old), int64(len(old)), bad)
+		assert.LessOrEqual(t, out.Len(), len(fresh))
+		if err == nil {
+			assert.Len(t, out.Bytes(), len(fresh))
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	old := []byte("old data")
+	good, err := patch.Make(old, []byte("new data"))
+	require.NoError(t, err)
+	head := func(v ...byte) []byte { return append([]byte{1}, v...) }
+	for _, c := range []struct {
+		name, want string
+		patch      []byte
+		size       int64
+	}{
+		{"empty", "patch: unexpected EOF", nil, 8},
+		{"other format", "patch: format 2, want 1", []byte{2}, 8},
+		{"other size", "patch: leads from 8 bytes to 8, want from 8 to 9", good, 9},
+		{"short", "patch: a segment outside of the data", good[:8], 8},
+		{"too large", "patch: bad header", head(8, 0xff, 0xff, 0xff, 0xff, 0x7f), 8},
+		{"too many segments", "patch: bad header", head(8, 8, 8, 0xff, 0xff, 0xff, 1), 8},
+		{"too many frames", "patch: bad header", head(8, 8, 8, 1, 17, 0), 8},
+		{"frame outside", "patch: bad header", head(8, 8, 8, 1, 1, 0, 4, 5, 9), 8},
+		{"new frame outside", "patch: a frame of 9 bytes at 0", head(8, 8, 8, 1, 0, 1, 0, 9, 9), 8},
+		{"too many segments for memory", "patch: takes more than 64 MiB of memory",
+			head(8, 8, 0x80, 0x80, 0x80, 0x80, 4, 0xff, 0xff, 63, 0, 1, 0, 8, 0x80, 0x80, 0x80, 0x80, 4), 8},
+		{"no segments", "patch: segments of 0 bytes, want 8", head(8, 8, 8, 0, 0, 0, 0, 0, 0, 0), 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := patch.Apply(io.Discard, c.size, bytes.NewReader(old), int64(len(old)), c.patch)
+			assert.EqualError(t, err, c.want)
+		})
+	}
+}
+
+type broken struct{ error }
+
+func (b broken) ReadAt([]byte, int64) (int, error) { return 0, b.error }
+func (b broken) Write([]byte) (int, error)         { return 0, b.error }
+
+func TestErrors(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 7))
+	old := program(rnd, 100_000)
+	p, err := patch.Make(old, old)
+	require.NoError(t, err)
+	bad := errors.New("disk on fire")
+	err = patch.Apply(io.Discard, int64(len(old)), broken{bad}, int64(len(old)), p)
+	assert.ErrorIs(t, err, bad)
+	err = patch.Apply(broken{bad}, int64(len(old)), bytes.NewReader(old), int64(len(old)), p)
+	assert.ErrorIs(t, err, bad)
+}
+
+// Patches that do not fit side by side wait for each other.
+func TestApplier(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(8, 8))
+	was := program(rnd, 100_000)
+	old, fresh := pack(t, was, 2), pack(t, change(rnd, was, 9), 2)
+	p, err := patch.Make(old, fresh)
+	require.NoError(t, err)
+	var a patch.Applier
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			var out bytes.Buffer
+			assert.NoError(t, a.Apply(&out, int64(len(fresh)), bytes.NewReader(old), int64(len(old)), p))
+			assert.True(t, bytes.Equal(fresh, out.Bytes()))
+		})
+	}
+	group.Wait()
+}
+
+func FuzzApply(f *testing.F) {
+	rnd := rand.New(rand.NewPCG(10, 10))
+	was := program(rnd, 70_000)
+	old := append(program(rnd, 900), pack(f, was, 2)...)
+	fresh := append(change(rnd, old[:900], 3), pack(f, change(rnd, was, 9), 2)...)
+	p, err := patch.Make(old, fresh)
+	require.NoError(f, err)
+	f.Add(p, uint32(len(fresh)))
+	f.Add(p[:len(p)/2], uint32(len(fresh)))
+	p, err = patch.Make(old, old[:1000])
+	require.NoError(f, err)
+	f.Add(p, uint32(1000))
+	f.Fuzz(func(t *testing.T, p []byte, size uint32) {
+		var out bytes.Buffer
+		err := patch.Apply(&out, int64(size%(1<<20)), bytes.NewReader(old), int64(len(old)), p)
+		if out.Len() > int(size%(1<<20)) {
+			t.Fatalf("%d bytes, want at most %d (%v)", out.Len(), size, err)
+		}
+	})
+}
+
+func FuzzMake(f *testing.F) {
+	f.Add([]byte("one version of data"), []byte("another version of the data"))
+	f.Fuzz(func(t *testing.T, old, fresh []byte) { roundTrip(t, old, fresh) })
+}
+
+func sum(b []byte) string { return fmt.Sprintf("%d bytes, %08x", len(b), crc(b)) }
