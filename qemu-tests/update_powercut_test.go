@@ -106,6 +106,12 @@ func testPowerCutTries(c *updateRun) {
 		b, _ := table.Partition(4)
 		return b.Attributes == partitions.Slot(2, 0, false) && !table.Damaged()
 	})
+	for _, op := range r.ops {
+		if op.Kind == powercut.Write && r.touchesTable(op) {
+			assert.True(c, op.Offset+op.Size <= tableSize || op.Offset >= r.start.Size()-tableSize,
+				"%s reaches beyond the table", op)
+		}
+	}
 	sample := map[partitions.Attributes]powercut.Cut{}
 	states := 0
 	for cut := range powercut.Cuts(ops, powercut.CutOptions{Seed: 1, Count: 24, At: r.touchesTable}) {
