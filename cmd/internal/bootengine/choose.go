@@ -116,8 +116,7 @@ func (c *chooser) reject(p partitions.Partition, err error) {
 	c.fail(failure{p.Label, c.src.Version(p), err})
 }
 
-// fail says and keeps a failure. A slot that was opened names itself; the
-// version matters where there was nothing to see.
+// fail says and keeps a failure.
 func (c *chooser) fail(f failure) {
 	c.say("%s", f)
 	c.failures = append(c.failures, f)
