@@ -22,7 +22,8 @@ const keysHelp = `A key set is a directory with keys.json: public keys, what eac
 when. Root keys sign it. Images carry it, and so learn of keys to come.
 
 Private keys lie beside it, encrypted, in ID.key, or elsewhere: references.json
-says where. "slipway build --keys DIR" signs with every key of the set that is
+says where, and may name programs to run, so take a directory of keys only from
+people you would take a Makefile from. "slipway build --keys DIR" signs with every key of the set that is
 valid today, so that machines of old and new versions both take what it makes.
 Without --keys these commands work on $SLIPWAY_KEYS, else on slipway/keys below
 the user's configuration directory.`
