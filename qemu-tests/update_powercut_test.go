@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -113,7 +114,7 @@ func testPowerCutTries(c *updateRun) {
 		}
 	}
 	sample := map[partitions.Attributes]powercut.Cut{}
-	states := 0
+	cuts := 0
 	for cut := range powercut.Cuts(ops, powercut.CutOptions{Seed: 1, Count: 24, At: r.touchesTable}) {
 		image := r.replay(c.T, cut.Operations)
 		table, err := partitions.Read(image, image.Size(), 512)
@@ -127,10 +128,10 @@ func testPowerCutTries(c *updateRun) {
 		assert.Equal(c, want[number], b.Attributes, cut.Text)
 		judgeTable(c.T, image, table, cut.Text)
 		sample[b.Attributes] = cut
-		states++
+		cuts++
 	}
-	assert.GreaterOrEqual(c, states, 10, "states checked")
-	c.Logf("%d states of %d operations", states, len(ops))
+	assert.GreaterOrEqual(c, cuts, 10, "cuts looked at")
+	c.Logf("%d cuts in %d operations", cuts, len(ops))
 	assert.Len(c, sample, 2, "disks with and without the try were seen")
 	for attributes, cut := range sample {
 		c.Logf("starting with %s: %s", attributes, cut.Text)
@@ -152,9 +153,13 @@ func judgeTable(t *testing.T, image *powercut.Image, table *partitions.Table, wh
 	path := filepath.Join(t.TempDir(), "table.img")
 	writeEnds(t, path, disk)
 	for _, p := range table.Slots() {
-		output, err := toolstest.Command(t, "cgpt", "show", "-i", fmt.Sprint(p.Number), path).Output()
-		assert.NoError(t, err, what)
-		assert.Contains(t, string(output), "Attr: "+p.Attributes.String(), what)
+		show := func(field string) string {
+			output, err := toolstest.Command(t, "cgpt", "show", "-i", fmt.Sprint(p.Number), field, path).Output()
+			assert.NoError(t, err, what)
+			return strings.TrimSpace(string(output))
+		}
+		assert.Equal(t, p.Attributes.String(), fmt.Sprintf("priority=%s tries=%s successful=%s",
+			show("-P"), show("-T"), show("-S")), what)
 	}
 	require.NoError(t, partitions.Repair(disk, table), what)
 	writeEnds(t, path, disk)
@@ -188,7 +193,7 @@ func testPowerCutStage1(c *updateRun) {
 		return versions[firmwareFile(c.T, image, offset, size)] == "new"
 	})
 	sample := map[string]powercut.Cut{}
-	states := 0
+	cuts := 0
 	for cut := range powercut.Cuts(ops, powercut.CutOptions{
 		Seed: 1, Count: 24, At: inESP,
 	}) {
@@ -196,11 +201,11 @@ func testPowerCutStage1(c *updateRun) {
 		version := versions[digest]
 		require.NotEmpty(c, version, "%s: the file is neither the old nor the new one: %s", cut.Text, digest)
 		sample[version] = cut
-		states++
+		cuts++
 	}
-	assert.GreaterOrEqual(c, states, 10, "states checked")
+	assert.GreaterOrEqual(c, cuts, 10, "cuts looked at")
 	assert.Len(c, sample, 2, "old and new files were seen")
-	c.Logf("%d states of %d operations", states, len(ops))
+	c.Logf("%d cuts in %d operations", cuts, len(ops))
 	for version, cut := range sample {
 		c.Logf("starting from the %s file: %s", version, cut.Text)
 		m := r.restart(c, cut)
