@@ -3,7 +3,6 @@ package payload
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -73,7 +72,7 @@ func Apply(ctx context.Context, r io.Reader, o *ApplyOptions) (*Metadata, error)
 	if err != nil {
 		return nil, err
 	}
-	a := &applier{ApplyOptions: o, m: m, s: newStream(contextReader{ctx, r}, m)}
+	a := &applier{ApplyOptions: o, m: m, s: newStream(contextReader{ctx, r}, m), back: newReadBack(m.Manifest, o)}
 	if err := a.fits(); err != nil {
 		return nil, err
 	}
@@ -100,6 +99,7 @@ type applier struct {
 	s       *stream
 	next    int    // operation to read
 	partial []byte // of its data, from a checkpoint
+	back    *readBack
 }
 
 // fits says whether the payload is for these partitions at all.
@@ -140,13 +140,19 @@ func (a *applier) operations(ctx context.Context) error {
 	saved := a.s.offset
 	for ; a.next < len(ops); a.next++ {
 		op := &ops[a.next]
-		if a.Checkpoint != nil && a.s.offset-saved >= every {
+		// The disk is waited for while the next operations are in work; if it
+		// is far behind, they wait.
+		if lag := a.s.offset - saved; lag >= every && (lag >= 4*every || !c.isBehind()) {
 			point, err := a.checkpoint(nil)
 			if err != nil {
 				return c.wait(err)
 			}
-			// The disk is waited for while the next operations are in work.
-			c.after(a.next, func() error { return a.store(point) })
+			c.after(a.next, func() error {
+				if err := a.store(point); err != nil {
+					return err
+				}
+				return a.back.upTo(ctx, point.Operation)
+			})
 			saved = a.s.offset
 		}
 		j, err := c.reserve(ctx, a.next, op)
@@ -226,22 +232,12 @@ func (a *applier) finish(ctx context.Context) error {
 	if err := a.Target.Sync(); err != nil {
 		return fmt.Errorf("sync target: %w", err)
 	}
-	back := a.ReadBack
-	if back == nil {
-		back = a.Target
+	if err := a.back.upTo(ctx, len(m.Operations)); err != nil {
+		return err
 	}
-	h := sha256.New()
-	buf := make([]byte, copySize)
-	n, err := io.CopyBuffer(h, contextReader{ctx, io.NewSectionReader(back, 0, m.New.Size)}, buf)
-	if err == nil && n < m.New.Size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return fmt.Errorf("read target back: %w", err)
-	}
-	if !bytes.Equal(h.Sum(nil), m.New.SHA256[:]) {
+	if got := a.back.h.Sum(nil); !bytes.Equal(got, m.New.SHA256[:]) {
 		return fmt.Errorf("target: its digest is %x, should be %x: the disk did not keep what was written, "+
-			"or writes were lost before this run resumed", h.Sum(nil), m.New.SHA256)
+			"or writes were lost before this run resumed", got, m.New.SHA256)
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ func (a *applier) store(c *Checkpoint) error {
 	if err := a.Target.Sync(); err != nil {
 		return fmt.Errorf("sync target: %w", err)
 	}
+	if a.Checkpoint == nil {
+		return nil
+	}
 	return a.Checkpoint(c)
 }
 

@@ -143,6 +143,13 @@ func (c *crew) start(j *job) {
 	})
 }
 
+// isBehind says that something of after is still in work.
+func (c *crew) isBehind() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.behind
+}
+
 // after runs something in the background once all operations before index are
 // done, one such thing at a time. If it fails, nothing more is started.
 func (c *crew) after(index int, run func() error) {
