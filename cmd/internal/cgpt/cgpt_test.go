@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -19,7 +20,7 @@ import (
 // coreos writes the default layout into a sparse file.
 func coreos(t *testing.T) (path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "disk")
+	path = strings.TrimSuffix(inMemory(t), ".img")
 	l := partitions.DefaultLayout(partitions.SeededUUIDs(uuid.NameSpaceOID))
 	f, err := os.Create(path)
 	require.NoError(t, err)
@@ -207,6 +208,24 @@ func TestBadInput(t *testing.T) {
 	}
 	assert.Contains(t, run().out, "For more detailed usage, use cgpt COMMAND -h")
 	assert.Equal(t, 1, run("re").code, "repair and resize begin so")
+}
+
+// Programs that change a table at the same time wait for each other.
+func TestOneAfterTheOther(t *testing.T) {
+	disk := coreos(t)
+	var all sync.WaitGroup
+	for _, part := range []string{"3", "4", "6"} {
+		all.Go(func() {
+			for n := range 20 {
+				got := run("add", "-i", part, "-l", fmt.Sprintf("%s-%d", part, n), disk)
+				assert.Equal(t, result{}, got)
+			}
+		})
+	}
+	all.Wait()
+	for _, part := range []string{"3", "4", "6"} {
+		assert.Equal(t, part+"-19\n", must(t, "show", "-i", part, "-l", disk))
+	}
 }
 
 // Every command on odd and damaged images: one that fails writes nothing, and

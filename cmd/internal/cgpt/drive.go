@@ -56,13 +56,14 @@ func (r *run) open(path string, write bool) (d *drive, ok bool) {
 		r.errorf("Can't open %s: %s\n", d.path, cause(err))
 		return nil, false
 	}
+	if write {
+		// Our other programs and those that look at block devices, udev first,
+		// wait for this. Where it does not work, nobody uses it.
+		_ = unix.Flock(int(d.file.Fd()), unix.LOCK_EX)
+	}
 	if !d.measure() || !d.load() {
 		d.close()
 		return nil, false
-	}
-	if write {
-		// Programs that look at block devices, udev first, wait for this.
-		_ = unix.Flock(int(d.file.Fd()), unix.LOCK_EX)
 	}
 	return d, true
 }
