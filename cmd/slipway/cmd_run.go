@@ -19,7 +19,8 @@ itself is not changed: what the machine writes is gone when it ends. End it with
 "poweroff" in the machine, or with Ctrl-A and then x.
 
 With --ssh PORT the machine's ssh answers on that port of the loopback, and the
-public keys in ~/.ssh may log in as root.`
+public keys in ~/.ssh may log in as root. With --secureboot-cert the firmware
+starts only what the key of that certificate signed: see slipway keys export.`
 
 func runCommand() *cli.Command {
 	return &cli.Command{
@@ -29,6 +30,8 @@ func runCommand() *cli.Command {
 		Description: runHelp,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "uefi", Usage: "start from UEFI firmware instead of BIOS"},
+			&cli.StringSliceFlag{Name: "secureboot-cert", Usage: "start from UEFI firmware with Secure Boot that trusts the " +
+				"certificate in `FILE` and no other; may be repeated"},
 			&cli.IntFlag{Name: "ssh", Usage: "forward `PORT` of the loopback to the machine's ssh"},
 			&cli.StringFlag{Name: "accel", Value: "auto", Usage: "`ACCEL` of QEMU: auto, tcg or kvm"},
 			&cli.IntFlag{Name: "memory", Value: 1024, Usage: "give the machine `MIB` of memory"},
@@ -83,6 +86,13 @@ func runRun(c *cli.Context) (err error) {
 	}
 	if c.Bool("uefi") {
 		machine.Firmware = vm.UEFI
+	}
+	if files := c.StringSlice("secureboot-cert"); len(files) > 0 {
+		machine.Firmware = vm.Secure
+		if machine.Vars, err = enrolledVariables(tools, files); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(filepath.Dir(machine.Vars))) }()
 	}
 	if port := c.Int("ssh"); port != 0 {
 		if port < 1 || port > 65535 {
