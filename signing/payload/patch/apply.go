@@ -52,14 +52,19 @@ func (a *Applier) Apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize i
 // Memory is at most MaxMemory beside the patch, and time in proportion to the
 // sizes, whatever the patch says.
 func Apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch []byte) error {
-	if err := apply(dst, newSize, old, oldSize, patch); err != nil {
+	return Stream(dst, newSize, old, oldSize, bytes.NewReader(patch))
+}
+
+// Stream is Apply for a patch that is read as it is used up: a reader that
+// counts can tell how much of it which part of the new data took.
+func Stream(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch io.Reader) error {
+	if err := apply(dst, newSize, old, oldSize, bufio.NewReaderSize(patch, 512)); err != nil {
 		return fmt.Errorf("patch: %w", err)
 	}
 	return nil
 }
 
-func apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch []byte) error {
-	in := bufio.NewReader(bytes.NewReader(patch))
+func apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, in *bufio.Reader) error {
 	h, err := readHeader(in)
 	if err != nil {
 		return err
