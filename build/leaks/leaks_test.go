@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"strings"
 	"testing"
 
@@ -95,6 +96,45 @@ func TestFindingsAreInOrder(t *testing.T) {
 		want = append(want, "/etc/ssh_host_"+name+"_key: an ssh host key, which every machine makes for itself")
 	}
 	assert.Equal(t, want, find(t, files))
+}
+
+// What was seen to be clean is not read again, wherever it lies, but names and
+// other rules count.
+func TestCleanContentsArePassedOver(t *testing.T) {
+	opened := 0
+	node := func() *tree.Node {
+		return &tree.Node{Type: tree.File, Blob: counted{tree.Bytes([]byte("harmless")), &opened}}
+	}
+	o := &leaks.Options{Tree: tree.New(), Clean: map[[32]byte]bool{}, Workers: 1}
+	require.NoError(t, o.Tree.Set("a", node()))
+	for range 2 {
+		found, err := leaks.Find(t.Context(), o)
+		require.NoError(t, err)
+		assert.Empty(t, found)
+		assert.Equal(t, 1, opened)
+	}
+	require.NoError(t, o.Tree.Set("b", node()))
+	require.NoError(t, o.Tree.Set("etc/ssh_host_rsa_key", node()))
+	found, err := leaks.Find(t.Context(), o)
+	require.NoError(t, err)
+	assert.Len(t, found, 1)
+	assert.Equal(t, 2, opened)
+
+	o.Development = [][]byte{[]byte("harm")}
+	found, err = leaks.Find(t.Context(), o)
+	require.NoError(t, err)
+	assert.Len(t, found, 3)
+}
+
+// counted counts how often it is opened.
+type counted struct {
+	tree.Blob
+	opened *int
+}
+
+func (c counted) Open() (io.ReadCloser, error) {
+	*c.opened++
+	return c.Blob.Open()
 }
 
 func FuzzFind(f *testing.F) {

@@ -203,7 +203,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err := addHostPrograms(ctx, w, finished.Usr, locked.Date.Unix()); err != nil {
 		return "", err
 	}
-	if err := checkLeaks(ctx, w, keys, finished.Usr, o.jobs); err != nil {
+	if err := checkLeaks(ctx, w, keys, finished.Usr, o.jobs, rep); err != nil {
 		return "", err
 	}
 	step.Done("/usr is %d paths, %s", finished.Usr.Len(), megabytes(contentSize(finished.Usr)))
