@@ -149,7 +149,7 @@ func runPayloadApply(c *cli.Context) (err error) {
 		rep.Warn("no --pub: nobody vouches for what is written")
 		keys = believe(m)
 	}
-	o := &payload.ApplyOptions{Keys: keys, HashTree: makeHashTree, Patch: patch.Apply}
+	o := &payload.ApplyOptions{Keys: keys, HashTree: makeHashTree, Patch: new(patch.Applier).Apply}
 	if m.Manifest.Delta() {
 		source, err := openSource(c.String("source"), m.Manifest)
 		if err != nil {

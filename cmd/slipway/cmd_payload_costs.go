@@ -38,6 +38,7 @@ type costDoc struct {
 // costs shares the bytes of a payload among the files they end up in.
 type costs struct {
 	slot     *slotFile // the image that the payload leads to
+	source   *slotFile // the one it leads from; nil if it is not at hand
 	files    []fileBlocks
 	fsBlocks int64
 	owners   map[string]string // package by path below /usr; nil if not known
@@ -52,7 +53,7 @@ type fileBlocks struct {
 
 // openCosts finds the image that a payload leads to: the one named, or the one
 // beside the payload if it is the right one. Without an image the answer is nil.
-func openCosts(ctx context.Context, image, beside string, m *payload.Manifest) (_ *costs, err error) {
+func openCosts(ctx context.Context, image, beside, source string, m *payload.Manifest) (_ *costs, err error) {
 	name := image
 	if name == "" {
 		name = filepath.Join(filepath.Dir(beside), release.Slot)
@@ -78,6 +79,11 @@ func openCosts(ctx context.Context, image, beside string, m *payload.Manifest) (
 			slot.Name(), slot.footer.Version, slot.footer.RootHash, m.Info.Version, m.Info.RootHash),
 			"--image RELEASE of version %s", m.Info.Version)
 	}
+	if source != "" && m.Delta() {
+		if c.source, err = openSource(source, m); err != nil {
+			return nil, err
+		}
+	}
 	usr, err := erofs.Open(slot, slot.footer.FSSize)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", slot.Name(), err)
@@ -87,7 +93,13 @@ func openCosts(ctx context.Context, image, beside string, m *payload.Manifest) (
 	return c, err
 }
 
-func (c *costs) close() error { return c.slot.Close() }
+func (c *costs) close() error {
+	err := c.slot.Close()
+	if c.source != nil {
+		err = errors.Join(err, c.source.Close())
+	}
+	return err
+}
 
 // placeFiles lists the files of an image in the order of their blocks.
 func placeFiles(usr *tree.Tree) []fileBlocks {
@@ -168,7 +180,7 @@ func (c *costs) spend(op *payload.Operation, data []byte) error {
 	if op.DataSize == 0 {
 		return nil
 	}
-	curve, err := measure(op, data)
+	curve, err := c.measure(op, data)
 	if err != nil {
 		return err
 	}

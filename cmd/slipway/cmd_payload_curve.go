@@ -8,21 +8,28 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"slipway/signing/payload"
+	"slipway/signing/payload/patch"
 )
 
-// measure unpacks compressed data and watches how fast it is used up. That of
-// other operations is taken to be used up evenly.
-func measure(op *payload.Operation, data []byte) (costCurve, error) {
+// measure unpacks an operation and watches how fast its data is used up. That
+// of a patch without its source is taken to be used up evenly.
+func (c *costs) measure(op *payload.Operation, data []byte) (costCurve, error) {
 	out := &curveWriter{in: &countingReader{r: bytes.NewReader(data)}}
-	if op.Type == payload.ReplaceZstd {
-		d, err := zstd.NewReader(out.in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(payload.MaxReplace))
+	var err error
+	switch {
+	case op.Type == payload.ReplaceZstd:
+		var d *zstd.Decoder
+		d, err = zstd.NewReader(out.in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(payload.MaxReplace))
 		if err == nil {
 			_, err = io.Copy(out, d)
 			d.Close()
 		}
-		if err != nil {
-			return nil, fmt.Errorf("payload: %s: %w", op.Type, err)
-		}
+	case op.Type == payload.Patch && c.source != nil:
+		old := payload.NewExtentReader(c.source, op.Src)
+		err = patch.Stream(out, op.DstSize(), old, op.SrcSize(), out.in)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op.Type, err)
 	}
 	// Whatever was not seen to be used is used in the end.
 	return append(out.curve, costPoint{op.DstSize(), op.DataSize}), nil

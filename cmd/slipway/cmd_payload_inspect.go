@@ -20,8 +20,8 @@ import (
 const payloadInspectHelp = `Shows what a payload says of itself, who signed it, and where its bytes go: by
 type of operation and, where the slot image it leads to is at hand (beside the
 payload, or named by --image), by file, and by package where the image was built.
-A patch of many files is shared out by their size. Signatures are checked with
-the keys named by --pub.
+A patch of many files is shared out exactly with --source, by their size without.
+Signatures are checked with the keys named by --pub.
 
 --export writes into DIR what was signed and the signatures, so that other
 programs can check them: metadata.digest and payload.digest (the SHA-256 digests,
@@ -40,6 +40,7 @@ func payloadInspectCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "export", Usage: "write signatures and what they are of into `DIR`"},
 			&cli.StringFlag{Name: "image", Usage: "the release or slot image `NEW` that the payload leads to, to name files"},
+			&cli.StringFlag{Name: "source", Usage: "the release or slot image `OLD` that a delta leads from, to share out its patches exactly"},
 			&cli.IntFlag{Name: "top", Usage: "show the `N` files and packages that cost most", Value: 10},
 			pubFlag(), jsonFlag(),
 		},
@@ -64,7 +65,7 @@ func runPayloadInspect(c *cli.Context) (err error) {
 	if err != nil {
 		return damaged(err)
 	}
-	costs, err := openCosts(c.Context, c.String("image"), f.Name(), r.Manifest)
+	costs, err := openCosts(c.Context, c.String("image"), f.Name(), c.String("source"), r.Manifest)
 	if err != nil {
 		return err
 	}

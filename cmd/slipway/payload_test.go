@@ -115,7 +115,7 @@ func TestPayloadDelta(t *testing.T) {
 	require.Zero(t, status, stderr)
 	assert.Equal(t, "update-from-4891.0.0.payload\n", stdout)
 
-	status, stdout, stderr = run(t, "payload", "inspect", "update-from-4891.0.0.payload", "--json", "--pub", "pub.pem", "--image", "new.img")
+	status, stdout, stderr = run(t, "payload", "inspect", "update-from-4891.0.0.payload", "--json", "--pub", "pub.pem", "--image", "new.img", "--source", "old.img")
 	require.Zero(t, status, stderr)
 	var doc struct {
 		Size           int64

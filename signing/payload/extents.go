@@ -13,6 +13,12 @@ type extentReader struct {
 	ends    []int64 // where each extent ends in the run
 }
 
+// NewExtentReader reads extents of r, of which there must be some, as one run of
+// bytes: what a patch takes as its source.
+func NewExtentReader(r io.ReaderAt, extents []Extent) io.ReaderAt {
+	return newExtentReader(r, extents)
+}
+
 func newExtentReader(r io.ReaderAt, extents []Extent) *extentReader {
 	x := &extentReader{r: r, extents: extents}
 	end := int64(0)
