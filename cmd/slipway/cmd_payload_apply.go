@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
@@ -121,6 +122,9 @@ func payloadApplyCommand() *cli.Command {
 	}
 }
 
+// applyMemory is what the collector aims at while a payload is applied, bytes.
+const applyMemory = 80 << 20
+
 func runPayloadApply(c *cli.Context) (err error) {
 	keys, err := payloadArguments(c, false)
 	if err != nil {
@@ -143,6 +147,8 @@ func runPayloadApply(c *cli.Context) (err error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
+	// What an update takes must not depend on the collector's mood.
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(applyMemory))
 	rep := newReport(c)
 	defer rep.Close()
 	if len(keys) == 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
@@ -47,10 +48,15 @@ func payloadCreateCommand() *cli.Command {
 	}
 }
 
+// createMemory is what the collector aims at while a payload is made, bytes: a
+// delta takes most of it for the kernel.
+const createMemory = 900 << 20
+
 func runPayloadCreate(c *cli.Context) (err error) {
 	if err := arguments(c, 1, 1); err != nil {
 		return err
 	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(createMemory))
 	w, err := openWorkspace()
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ type Options struct {
 	// Compress packs what has no counterpart in the old image.
 	Compress payload.Compressor
 	// Workers is how many operations are made at once; one for each processor
-	// if not set. Each takes up to 350 MiB. The plan does not depend on it.
+	// if not set, as far as memory permits. The plan does not depend on it.
 	Workers int
 }
 
@@ -75,7 +75,7 @@ func Plan(ctx context.Context, o *Options) payload.Plan {
 	return func(yield func(payload.Operation, error) bool) {
 		p := &planner{Options: o, known: map[string][][2]int64{}}
 		if err := p.prepare(ctx); err != nil {
-			yield(payload.Operation{}, err)
+			yield(payload.Operation{}, fmt.Errorf("delta: %w", err))
 			return
 		}
 		p.run(ctx, yield)
@@ -95,6 +95,7 @@ type planner struct {
 type task struct {
 	kind     payload.Type
 	src, dst []payload.Extent
+	packed   bool // has frames: see packed
 }
 
 func (p *planner) prepare(ctx context.Context) error {
@@ -167,26 +168,26 @@ func (p *planner) run(ctx context.Context, yield func(payload.Operation, error) 
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	slots := make(chan struct{}, workers)
+	gate := newGate(workers)
 	group.Go(func() {
 		for i := range p.tasks {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				answers[i] <- answer{err: ctx.Err()}
-				return
-			}
+			t := &p.tasks[i]
+			gate.enter(t.cost())
 			group.Go(func() {
-				ops, err := p.make(ctx, &p.tasks[i])
+				defer gate.leave(t.cost())
+				if ctx.Err() != nil {
+					answers[i] <- answer{err: ctx.Err()}
+					return
+				}
+				ops, err := p.make(ctx, t)
 				answers[i] <- answer{ops, err}
-				<-slots
 			})
 		}
 	})
 	for i := range answers {
 		a := <-answers[i]
 		if a.err != nil {
-			yield(payload.Operation{}, a.err)
+			yield(payload.Operation{}, fmt.Errorf("delta: %w", a.err))
 			return
 		}
 		for _, op := range a.ops {
@@ -246,7 +247,7 @@ func (p *planner) patch(ctx context.Context, op payload.Operation) ([]payload.Op
 // replace makes operations that need no source.
 func (p *planner) replace(ctx context.Context, dst []payload.Extent) ([]payload.Operation, error) {
 	if p.Compress == nil {
-		return nil, errors.New("internal error: delta: no compressor")
+		return nil, errors.New("internal error: no compressor")
 	}
 	var ops []payload.Operation
 	for _, part := range split(dst, maxReplace/block) {

@@ -38,9 +38,9 @@ func (p *planner) packed(dst payload.Extent) (t task, ok bool, err error) {
 		return t, false, nil
 	}
 	t = task{
-		kind: payload.Patch,
-		src:  []payload.Extent{extentOf(old.Start+oldFrom, cuts[n][0]-oldFrom)},
-		dst:  []payload.Extent{extentOf(at, end-at)},
+		kind: payload.Patch, packed: true,
+		src: []payload.Extent{extentOf(old.Start+oldFrom, cuts[n][0]-oldFrom)},
+		dst: []payload.Extent{extentOf(at, end-at)},
 	}
 	return t, true, nil
 }

@@ -20,7 +20,7 @@ const (
 	// gain is how many bytes longer than the present copy another must be.
 	gain = 8
 	// steady is a run of equal bytes that ends the search for a better copy.
-	steady = 12
+	steady = 32
 )
 
 func (m *matcher) segments() []segment {

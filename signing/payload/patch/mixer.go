@@ -131,3 +131,42 @@ func (m *mixer) symbol(c *coder, selection int, v byte) byte {
 	}
 	return byte(node)
 }
+
+// likely foretells a symbol by the one that was seen last in its context:
+// where that is right, one bit is coded instead of eight.
+type likely struct {
+	seen  []uint16 // by context: symbol << 8 | times it was right, up to 255
+	right [256][2]chance
+}
+
+func newLikely(bits int) *likely {
+	l := &likely{seen: make([]uint16, 1<<bits)}
+	for i := range l.right {
+		l.right[i] = [2]chance{even, even}
+	}
+	return l
+}
+
+// symbol codes a symbol in the context, and by the mixer if it is not the
+// likely one.
+func (l *likely) symbol(m *mixer, c *coder, context uint32, selection int, v byte) byte {
+	s := &l.seen[context&uint32(len(l.seen)-1)]
+	times, guess := *s&255, byte(*s>>8)
+	if times > 0 {
+		if c.adaptive(&l.right[times][0], boolBit(v == guess)) != 0 {
+			if times < 255 {
+				*s++
+			}
+			return guess
+		}
+	}
+	v = m.symbol(c, selection, v)
+	switch {
+	case v == guess && times > 0: // not likely, but it may be
+	case times > 2:
+		*s = uint16(guess)<<8 | times/4
+	default:
+		*s = uint16(v)<<8 | 1
+	}
+	return v
+}

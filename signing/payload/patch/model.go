@@ -22,8 +22,10 @@ type model struct {
 	flag    *mixer // is this byte different?
 	value   *mixer // what is the difference?
 
-	literal *mixer
-	history uint64 // latest new bytes
+	likelyValue   *likely
+	likelyLiteral *likely
+	literal       *mixer
+	history       uint64 // latest new bytes
 }
 
 // far is how many equal bytes in a row make the model count them instead of
@@ -33,10 +35,12 @@ const far = 32
 func newModel(c *coder, t *tables) *model {
 	return &model{
 		c: c, since: far,
-		runs:    newNumbers(33),
-		flag:    newMixer(t, 4, far, 18),
-		value:   newMixer(t, 4, 64, 18),
-		literal: newMixer(t, 4, 256, 19),
+		runs:          newNumbers(33),
+		flag:          newMixer(t, 4, far, 18),
+		value:         newMixer(t, 4, 64, 18),
+		likelyValue:   newLikely(16),
+		likelyLiteral: newLikely(18),
+		literal:       newMixer(t, 4, 256, 19),
 	}
 }
 
@@ -140,7 +144,7 @@ func (m *model) differ(fresh *byte, was byte, old []byte, i int) {
 	v.base[1] = hash(12, p24|p1<<8|p8<<16, 0)
 	v.base[2] = hash(13, uint32(m.last), gap)
 	v.base[3] = hash(15, here|before<<8|before2<<16|after<<24, p1)
-	diff := v.symbol(m.c, int(gap), *fresh-was)
+	diff := m.likelyValue.symbol(v, m.c, hash(17, p24|p1<<8|uint32(m.last)<<16, gap), int(gap), *fresh-was)
 	*fresh = was + diff
 	m.push(diff, *fresh)
 }
@@ -154,7 +158,7 @@ func (m *model) added(fresh []byte) {
 		l.base[1] = hash(23, uint32(h&0xffff), 0)
 		l.base[2] = hash(24, uint32(h&0xffffff), 0)
 		l.base[3] = hash(26, uint32(h), uint32(h>>32)&0xffff)
-		fresh[i] = l.symbol(m.c, int(h&0xff), fresh[i])
+		fresh[i] = m.likelyLiteral.symbol(l, m.c, hash(27, uint32(h), 0), int(h&0xff), fresh[i])
 		m.push(0, fresh[i])
 	}
 }
