@@ -2,14 +2,9 @@ package partitions
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math"
-	"strings"
 
-	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/uuid"
 )
 
@@ -25,25 +20,7 @@ func Create(dev Device, size int64, l Layout) error {
 	if size < l.DiskSize() {
 		return fmt.Errorf("layout: needs a disk of %d bytes, this one has %d", l.DiskSize(), size)
 	}
-	if err := writeProtectiveMBR(dev, size/int64(l.SectorSize)); err != nil {
-		return fmt.Errorf("write the protective MBR: %w", err)
-	}
-	t := &gpt.Table{
-		LogicalSectorSize: l.SectorSize, PhysicalSectorSize: l.SectorSize,
-		GUID: strings.ToUpper(l.DiskUUID.String()),
-	}
-	for _, p := range l.Partitions {
-		t.Partitions = append(t.Partitions, &gpt.Partition{
-			Index: p.Number, Name: p.Label,
-			Type: gpt.Type(strings.ToUpper(p.Type.String())), GUID: strings.ToUpper(p.UUID.String()),
-			Start: uint64(p.Start), End: uint64(p.End()), Size: uint64(p.Size) * uint64(l.SectorSize),
-			Attributes: uint64(p.Attributes),
-		})
-	}
-	if err := t.Write(diskfsFile{dev}, size); err != nil {
-		return fmt.Errorf("write the partition table: %w", err)
-	}
-	return nil
+	return create(dev, size, Empty{SectorSize: l.SectorSize, DiskUUID: l.DiskUUID}, l.Partitions)
 }
 
 // Empty says what CreateEmpty writes.
@@ -63,6 +40,11 @@ func CreateEmpty(dev Device, size int64, e Empty) error {
 	if e.SectorSize != 512 && e.SectorSize != 4096 {
 		return fmt.Errorf("sector size is %d, want 512 or 4096", e.SectorSize)
 	}
+	return create(dev, size, e, nil)
+}
+
+// create writes a table and its protective MBR, the table's backup first.
+func create(dev Device, size int64, e Empty, parts []Partition) error {
 	h := Header{
 		Revision: revision, Size: minHeaderSize, DiskUUID: e.DiskUUID,
 		LBA: 1, EntriesLBA: uint64(2 + e.Padding), Entries: newEntries, EntrySize: minEntrySize,
@@ -74,6 +56,9 @@ func CreateEmpty(dev Device, size int64, e Empty) error {
 	h.FirstUsable = h.EntriesLBA + uint64(h.arraySectors(e.SectorSize))
 	h = h.fit(e.SectorSize, sectors)
 	entries := make([]byte, h.arrayBytes())
+	for _, p := range parts {
+		putEntry(entries, h, p)
+	}
 	h = h.withEntries(entries)
 
 	w := writer{dev: dev, sectorSize: e.SectorSize}
@@ -109,14 +94,3 @@ func writeProtectiveMBR(dev Device, sectors int64) error {
 	_, err := dev.WriteAt(b, mbrPartitions)
 	return err
 }
-
-// diskfsFile gives go-diskfs a Device in the shape it asks for. Writing a
-// table uses WriteAt and Sync only.
-type diskfsFile struct{ Device }
-
-var errNotAFile = errors.New("internal error: not a file")
-
-func (diskfsFile) Stat() (fs.FileInfo, error)     { return nil, errNotAFile }
-func (diskfsFile) Read([]byte) (int, error)       { return 0, io.EOF }
-func (diskfsFile) Seek(int64, int) (int64, error) { return 0, errNotAFile }
-func (diskfsFile) Close() error                   { return nil }
