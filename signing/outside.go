@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"slipway/signing/key"
 )
@@ -175,24 +176,49 @@ func ReadRequests(dir string) ([]Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	list, err := parseRequests(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, r := range list {
+		name := filepath.Join(dir, r.File)
+		if data, err := readKeyFile(name); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		} else if hex.EncodeToString(data) != r.Digest {
+			return nil, fmt.Errorf("%s: not the digest its name says", name)
+		}
+	}
+	return list, nil
+}
+
+// parseRequests reads the lines of an Index. They come from another machine:
+// names must lead nowhere else, and words must be fit for a terminal.
+func parseRequests(text []byte) ([]Request, error) {
 	var list []Request
 	for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
 		var r Request
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, i+1, err)
+			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
 		name := r.KeyID + "-" + r.Digest
-		if r.File != name+".digest" || r.Signature != name+".sig" || strings.ContainsAny(name, "/\\") {
-			return nil, fmt.Errorf("%s:%d: file %q does not belong to digest %q", path, i+1, r.File, r.Digest)
-		}
-		if data, err := readKeyFile(filepath.Join(dir, r.File)); err != nil {
-			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, r.File), err)
-		} else if hex.EncodeToString(data) != r.Digest || len(data) != 32 {
-			return nil, fmt.Errorf("%s: not the digest its name says", filepath.Join(dir, r.File))
+		switch {
+		case !isHex(r.KeyID, 16):
+			return nil, fmt.Errorf("line %d: key %.40q: not an id", i+1, r.KeyID)
+		case !isHex(r.Digest, 64):
+			return nil, fmt.Errorf("line %d: digest %.80q: not a SHA-256 in hex", i+1, r.Digest)
+		case r.File != name+".digest" || r.Signature != name+".sig":
+			return nil, fmt.Errorf("line %d: file %.120q does not belong to digest %s", i+1, r.File, r.Digest)
+		case len(r.What) > 200 || strings.ContainsFunc(r.What, func(c rune) bool { return !unicode.IsPrint(c) }):
+			return nil, fmt.Errorf("line %d: %.40q are no words", i+1, r.What)
 		}
 		list = append(list, r)
 	}
 	return list, nil
+}
+
+// isHex says whether s is n hex digits in lower case.
+func isHex(s string, n int) bool {
+	return len(s) == n && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // Answer signs a request with a key that is here and writes the signature

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -89,27 +90,47 @@ func TestSignaturesFromOutsideAreVerified(t *testing.T) {
 }
 
 func TestReadRequestsRefuses(t *testing.T) {
+	const id = "00ff00ff00ff00ff"
 	digest := sha256.Sum256(nil)
-	name := "00ff-" + hex.EncodeToString(digest[:])
-	line := func(file string) string {
-		return fmt.Sprintf(`{"key_id":"00ff","digest":"%x","file":%q,"signature":%q}`, digest, file, name+".sig")
+	sum := hex.EncodeToString(digest[:])
+	name := id + "-" + sum
+	line := func(id, sum, file, what string) string {
+		return fmt.Sprintf(`{"key_id":%q,"digest":%q,"file":%q,"signature":%q,"what":%q}`, id, sum, file, name+".sig", what)
 	}
+	good := line(id, sum, name+".digest", "release.json of slipway 1.0.0")
 	for _, c := range []struct {
 		what, index string
 		data        []byte
 		want        string
 	}{
-		{"a file elsewhere", line("../x"), digest[:], `:1: file "../x" does not belong to digest "` + hex.EncodeToString(digest[:]) + `"`},
-		{"another digest", line(name + ".digest"), []byte("x"), "/" + name + ".digest: not the digest its name says"},
-		{"no JSON", "x", digest[:], ":1: invalid character 'x' looking for beginning of value"},
+		{"a file elsewhere", line(id, sum, "../x", ""), digest[:], `digests.jsonl: line 1: file "../x" does not belong to digest ` + sum},
+		{"a path for a key", good + "\n" + line("../../../../../x", sum, "", ""), digest[:], `digests.jsonl: line 2: key "../../../../../x": not an id`},
+		{"a short digest", line(id, "00", "", ""), digest[:], `digests.jsonl: line 1: digest "00": not a SHA-256 in hex`},
+		{"escape sequences", strings.Replace(good, "release", `\u001b[2J`, 1), digest[:], `digests.jsonl: line 1: "\x1b[2J.json of slipway 1.0.0" are no words`},
+		{"another digest", good, []byte("x"), name + ".digest: not the digest its name says"},
+		{"no digest", good, nil, name + ".digest: not the digest its name says"},
+		{"no JSON", "x", digest[:], "digests.jsonl: line 1: invalid character 'x' looking for beginning of value"},
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, signing.Index), []byte(c.index+"\n"), 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name+".digest"), c.data, 0o644))
 		_, err := signing.ReadRequests(dir)
-		require.Error(t, err, c.what)
-		assert.Contains(t, err.Error(), c.want, c.what)
+		assert.EqualError(t, err, dir+"/"+c.want, c.what)
 	}
+}
+
+func FuzzParseRequests(f *testing.F) {
+	f.Add([]byte(`{"key_id":"00ff00ff00ff00ff","digest":"","file":"x","what":"y"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		list, err := signing.ParseRequests(text)
+		if err != nil {
+			return
+		}
+		for _, r := range list {
+			assert.True(t, filepath.IsLocal(r.File) && filepath.Base(r.File) == r.File)
+			assert.True(t, filepath.Base(r.Signature) == r.Signature)
+		}
+	})
 }
 
 func TestOnlyPending(t *testing.T) {

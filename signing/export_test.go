@@ -1,0 +1,4 @@
+package signing
+
+// ParseRequests is parseRequests.
+func ParseRequests(text []byte) ([]Request, error) { return parseRequests(text) }
