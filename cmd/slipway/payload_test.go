@@ -109,6 +109,25 @@ func TestPayloadFull(t *testing.T) {
 	assert.Empty(t, left, "nothing is left aside")
 }
 
+// The release level packs with the pinned zstd.
+func TestPayloadReleaseLevel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: needs zstd")
+	}
+	toolstest.Tree(t, "payload")
+	cache := toolstest.CacheDir(t)
+	twoSlots(t)
+	t.Setenv("SLIPWAY_CACHE", cache)
+	for _, level := range []string{"release", "development"} {
+		status, _, stderr := run(t, "payload", "create", "new.img", "--key", "key.pem", "--level", level, "-o", level)
+		require.Zero(t, status, stderr)
+		status, _, stderr = run(t, "payload", "apply", level, "--target", level+".img", "--pub", "pub.pem")
+		require.Zero(t, status, stderr)
+		assert.Equal(t, digest(t, "new.img"), digest(t, level+".img"))
+	}
+	assert.NotEqual(t, digest(t, "release"), digest(t, "development"))
+}
+
 func TestPayloadDelta(t *testing.T) {
 	twoSlots(t)
 	status, stdout, stderr := run(t, "payload", "create", "--from", "old.img", "new.img", "--key", "key.pem", "--level", "development")

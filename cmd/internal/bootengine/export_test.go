@@ -47,6 +47,7 @@ var (
 	Doubt            = doubt
 	TableDamage      = tableDamage
 	PlanIdentity     = planIdentity
+	PlanTable        = planTable
 	DiskPlace        = diskPlace
 	OptionPlace      = optionPlace
 	IsAt             = isAt

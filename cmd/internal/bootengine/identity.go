@@ -16,14 +16,10 @@ import (
 // cannot be written is no reason to stop.
 func (e *engine) tendTable(d *disk, random io.Reader) error {
 	damage := tableDamage(d.table)
-	change, personal, err := planIdentity(d.table, random, e.firmware.refersTo)
-	if err != nil {
+	change, needed, err := planTable(d.table, random, e.firmware.refersTo)
+	if err != nil || !needed {
 		return err
 	}
-	if !personal && !d.table.Damaged() {
-		return nil
-	}
-	change.Fit = true
 	if err := partitions.Update(d.file, d.table, change); err != nil {
 		return fmt.Errorf("write the partition table: %w", err)
 	}
@@ -36,6 +32,14 @@ func (e *engine) tendTable(d *disk, random io.Reader) error {
 		return fmt.Errorf("have the kernel read the partition table: %w", err)
 	}
 	return nil
+}
+
+// planTable says whether the table has to be written before anything else, and
+// how: see tendTable. A disk that grew gets its backup table to its end.
+func planTable(t *partitions.Table, random io.Reader, keep func(uuid.UUID) bool) (partitions.Change, bool, error) {
+	change, personal, err := planIdentity(t, random, keep)
+	change.Fit = true
+	return change, personal || t.Damaged(), err
 }
 
 // tableDamage says what is bad about a table, "" if nothing is. A disk that

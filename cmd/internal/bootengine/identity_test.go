@@ -107,10 +107,9 @@ func TestIdentitySurvivesPowerCuts(t *testing.T) {
 			}
 			table, err := partitions.Read(d, c.size, 512)
 			require.NoError(t, err)
-			change, personal, err := bootengine.PlanIdentity(table, random, func(uuid.UUID) bool { return false })
+			change, needed, err := bootengine.PlanTable(table, random, func(uuid.UUID) bool { return false })
 			require.NoError(t, err)
-			require.True(t, personal)
-			change.Fit = true
+			require.True(t, needed)
 			before := *table
 			rec := powercut.Record(d)
 			require.NoError(t, partitions.Update(rec, table, change))
@@ -130,6 +129,10 @@ func TestIdentitySurvivesPowerCuts(t *testing.T) {
 				require.Equal(t, want.Partitions, now.Partitions)
 			}
 			assert.Greater(t, states, 30)
+			assert.False(t, table.Damaged())
+			_, needed, err = bootengine.PlanTable(table, random, nil)
+			assert.NoError(t, err)
+			assert.False(t, needed, "once is enough")
 		})
 	}
 }

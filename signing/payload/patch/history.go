@@ -19,7 +19,7 @@ const (
 	// reach is how far back history looks at least, in bytes.
 	reach = 1 << 20
 	// maxSteps bounds the work of one search.
-	maxSteps = 32
+	maxSteps = 512
 
 	fourBits, threeBits = 17, 15
 

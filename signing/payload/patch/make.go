@@ -87,8 +87,7 @@ func findSegments(old *view, fresh []byte) ([]segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &matcher{old: data, new: fresh, sa: sa}
-	return m.segments(), nil
+	return newMatcher(data, fresh, sa).segments(), nil
 }
 
 // plain codes data that is in no frame.

@@ -14,6 +14,46 @@ type segment struct {
 type matcher struct {
 	old, new []byte
 	sa       []int32
+
+	// Where in sa the suffixes start whose first bytes are a number of so many.
+	starts []int32
+	prefix int
+}
+
+func newMatcher(old, fresh []byte, sa []int32) *matcher {
+	m := &matcher{old: old, new: fresh, sa: sa, prefix: 2}
+	if len(old) > 8<<20 {
+		m.prefix = 3
+	}
+	m.starts = make([]int32, 1<<(8*m.prefix)+1)
+	mask, key := 1<<(8*m.prefix)-1, 0
+	for i, b := range old {
+		if key = (key<<8 | int(b)) & mask; i >= m.prefix-1 {
+			m.starts[key]++
+		}
+	}
+	// Suffixes that are shorter come before those they are the start of.
+	short := map[int]int32{}
+	for n := 1; n < m.prefix && n <= len(old); n++ {
+		key := 0
+		for i := range m.prefix {
+			key <<= 8
+			if i < n {
+				key |= int(old[len(old)-n+i])
+			}
+		}
+		short[key]++
+	}
+	at := int32(0)
+	for key, n := range m.starts {
+		if len(short) > 0 {
+			at += short[key]
+			delete(short, key)
+		}
+		m.starts[key] = at
+		at += n
+	}
+	return m
 }
 
 const (
@@ -136,10 +176,18 @@ func (m *matcher) cut(overlap, lastEnd, lastOldEnd, start, oldStart int) int {
 }
 
 // longest finds the longest run of old bytes that the new bytes at scan start
-// with. Of equally long ones it takes what binary search meets first.
+// with, unless that is shorter than a prefix. Of equally long ones it takes
+// what binary search meets first.
 func (m *matcher) longest(scan int) (length, pos int) {
 	want := m.new[scan:]
-	low, high := 0, len(m.sa)
+	if len(want) < m.prefix {
+		return 0, 0
+	}
+	key := 0
+	for _, b := range want[:m.prefix] {
+		key = key<<8 | int(b)
+	}
+	low, high := int(m.starts[key]), int(m.starts[key+1])
 	lowLen, highLen := 0, 0 // bytes that the suffixes at both ends share with want
 	for low < high {
 		middle := int(uint(low+high) >> 1)
