@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	firstPause = time.Second
-	longPause  = 5 * time.Second
+	firstPause = 2 * time.Second
+	longPause  = 10 * time.Second
 	// startPause is how long what was started gets before it is started again.
 	startPause = 10 * time.Second
 )
