@@ -20,6 +20,7 @@ type lab struct {
 	variants [len(variantNames)]once[*release]
 	disk     once[*usedDisk]
 	journeys once[*journey]
+	failures once[*failed]
 	machines []*vm.VM // to be closed at the end
 }
 

@@ -204,8 +204,14 @@ func (m *machine) attributes(t testing.TB, number int) string {
 // says checks that the journal of this boot has a line of bootengine's.
 func (m *machine) says(t testing.TB, pattern string) {
 	t.Helper()
-	assert.Regexp(t, "(?m)^"+pattern, m.run(t, "systemctl start systemd-journal-flush.service; "+
-		"journalctl --sync; journalctl -b -t slipway -o cat --no-pager"))
+	assert.Regexp(t, "(?m)^"+pattern, m.journal(t))
+}
+
+// journal is what bootengine said in this boot, as the journal has it.
+func (m *machine) journal(t testing.TB) string {
+	t.Helper()
+	return m.run(t, "systemctl start systemd-journal-flush.service; "+
+		"journalctl --sync; journalctl -b -t slipway -o cat --no-pager")
 }
 
 // expect waits for a line on the console.
@@ -218,9 +224,11 @@ func (m *machine) expect(t testing.TB, pattern string) []string {
 	return match
 }
 
-// lean leaves out of the guest what no case of updates looks at and what takes
-// the most time: containers, etcd and ssh.
+// lean leaves out of the machine what no case of updates looks at and what
+// takes the most time: containers, etcd, ssh, and a second processor, for two
+// machines run at once.
 func lean(c *vm.Config) *vm.Config {
+	c.CPUs = 1
 	if c.Credentials == nil {
 		c.Credentials = map[string]string{}
 	}

@@ -4,49 +4,61 @@ import (
 	"fmt"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"slipway/qemu-tests/vm"
 )
 
+// failed is a machine that runs the version before after an update whose kernel
+// panicked. It is off now, and USR-B is to be tried again.
+type failed struct {
+	*machine
+	report     bootReport
+	attributes string // of USR-B, when it had failed
+	journal    string // of bootengine
+}
+
+// failed lets the update fail, once.
+func (c *updateRun) failed() *failed {
+	return c.failures.get(c.T, func() *failed {
+		bad := c.variant(c.T, panics)
+		d := c.used(c.T)
+		d.install(c.T, "USR-B", bad)
+		d.onTrial(c.T)
+		m := d.bootShared(c.T, lean(&vm.Config{Firmware: c.firmware}))
+		m.expect(c.T, fmt.Sprintf(`slipway: USR-B: version %s brings another kernel: starting it`, bad.Version))
+		m.expect(c.T, `Kernel panic - not syncing: VFS: Unable to mount root fs`)
+		m.up(c.T)
+		f := &failed{machine: m, report: m.runs(c.T, "USR-A", c.release)}
+		f.attributes, f.journal = m.attributes(c.T, 4), m.journal(c.T)
+		m.run(c.T, "cgpt add -i 4 -P 2 -T 1 -S 0 /dev/vda")
+		m.shutdown(c.T)
+		return f
+	})
+}
+
 // testKernelPanics starts with an update whose kernel panics: the machine
 // restarts by itself and runs the version before.
 func testKernelPanics(c *updateRun) {
-	m := c.panicked(c)
-	m.runs(c.T, "USR-A", c.release)
-	m.says(c.T, `USR-B.*: `+spent)
-	assert.Equal(c, spent, m.bootReport(c.T).Failures["USR-B"])
-}
-
-// panicked returns a machine that runs after an update whose kernel panics.
-func (l *lab) panicked(c *updateRun) *machine {
-	bad := l.variant(c.T, panics)
-	d := l.used(c.T)
-	d.install(c.T, "USR-B", bad)
-	d.onTrial(c.T)
-	m := d.boot(c.T, lean(&vm.Config{Firmware: c.firmware}))
-	m.expect(c.T, fmt.Sprintf(`slipway: USR-B: version %s brings another kernel: starting it`, bad.Version))
-	m.expect(c.T, `Kernel panic - not syncing: VFS: Unable to mount root fs`)
-	m.up(c.T)
-	return m
+	f := c.failed()
+	assert.Equal(c, spent, f.report.Failures["USR-B"])
+	assert.Regexp(c, `(?m)^USR-B.*: `+spent, f.journal)
+	assert.Equal(c, "priority=2 tries=0 successful=0", f.attributes)
 }
 
 // testSecondUpdate updates again after an update that failed: nothing that the
 // first one left behind may be in its way.
 func testSecondUpdate(c *updateRun) {
-	m := c.panicked(c)
-	assert.Equal(c, "priority=2 tries=0 successful=0", m.attributes(c.T, 4))
-	m.shutdown(c.T)
-	bad, good := c.used(c.T), c.used(c.T)
+	f := c.failed()
+	good, bad := c.used(c.T), c.used(c.T)
 	bad.install(c.T, "USR-B", c.variant(c.T, panics))
-	assert.NoError(c, m.Write(c.Context(), good.differences(c.T, bad)))
-
-	m.start(c.T)
-	m.up(c.T)
-	m.runs(c.T, "USR-A", c.release) // the new slot is not to be started yet
-	m.run(c.T, "cgpt add -i 4 -P 2 -T 1 -S 0 /dev/vda")
-	m.reboot(c.T)
-	m.runs(c.T, "USR-B", c.variant(c.T, next))
-	assert.Empty(c, m.bootReport(c.T).Failures)
+	require.NoError(c, f.Write(c.Context(), good.differences(c.T, bad)))
+	f.watch(c.T)
+	f.start(c.T)
+	f.up(c.T)
+	f.runs(c.T, "USR-B", c.variant(c.T, next))
+	assert.Empty(c, f.bootReport(c.T).Failures)
+	assert.Equal(c, "priority=2 tries=0 successful=0", f.machine.attributes(c.T, 4), "not proven yet")
 }
 
 // testKernelHangs starts with an update whose kernel never gets to its
