@@ -73,7 +73,7 @@ const (
 // they write.
 func Plan(ctx context.Context, o *Options) payload.Plan {
 	return func(yield func(payload.Operation, error) bool) {
-		p := &planner{Options: o, known: map[string][][2]int64{}}
+		p := &planner{Options: o, known: map[string][]cut{}}
 		if err := p.prepare(ctx); err != nil {
 			yield(payload.Operation{}, fmt.Errorf("delta: %w", err))
 			return
@@ -87,8 +87,8 @@ type planner struct {
 	*Options
 	oldBlocks *blockIndex
 	pairs     *pairing
-	known     map[string][][2]int64 // by path: see cuts
-	tasks     []task                // in the order of their first destination block
+	known     map[string][]cut // by path: see cuts
+	tasks     []task           // in the order of their first destination block
 }
 
 // task is an operation to be made, or several.

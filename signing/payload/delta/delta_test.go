@@ -210,6 +210,15 @@ func TestPacked(t *testing.T) {
 	fresh.add("boot.efi", boot(20))
 	ops := plan(t, options(t, old, fresh))
 	execute(t, ops, old, fresh)
+	// If only the second part differs, it is still known for what it is.
+	second := newImage(nil)
+	b := append(noise(3, 100_000), pack(t, kernel)...)
+	b = append(b, noise(4, 50_000)...)
+	second.add("boot.efi", append(append(b, pack(t, edit(ram, 20))...), make([]byte, 300)...))
+	few := plan(t, options(t, old, second))
+	execute(t, few, old, second)
+	assert.Less(t, cost(few), 100_000)
+
 	patches := 0
 	for _, op := range ops {
 		if op.Type == payload.Patch {

@@ -27,54 +27,59 @@ func (p *planner) packed(dst payload.Extent) (t task, ok bool, err error) {
 	if err != nil || len(cuts) == 0 {
 		return t, false, err
 	}
-	n := sort.Search(len(cuts)-1, func(n int) bool { return f.Start+cuts[n][1] > at })
-	from, oldFrom := int64(0), int64(0)
+	n := sort.Search(len(cuts)-1, func(n int) bool { return f.Start+cuts[n].end > at })
+	oldFrom := int64(0)
 	if n > 0 {
-		from, oldFrom = cuts[n-1][1], cuts[n-1][0]
+		oldFrom = cuts[n-1].oldEnd
 	}
 	// A compressor's answer is made as a whole: so is the patch.
-	end := min(f.Start+cuts[n][1], int64(dst.Start+dst.Blocks)*block)
-	if at > f.Start+from && n > 0 || end < f.Start+cuts[n][1] {
+	end := min(f.Start+cuts[n].end, int64(dst.Start+dst.Blocks)*block)
+	if at > f.Start+cuts[n].start || end < f.Start+cuts[n].stop {
 		return t, false, nil
 	}
 	t = task{
 		kind: payload.Patch, packed: true,
-		src: []payload.Extent{extentOf(old.Start+oldFrom, cuts[n][0]-oldFrom)},
+		src: []payload.Extent{extentOf(old.Start+oldFrom, cuts[n].oldEnd-oldFrom)},
 		dst: []payload.Extent{extentOf(at, end-at)},
 	}
 	return t, true, nil
 }
 
+// cut is where a part of a file ends that holds one frame.
+type cut struct {
+	start, stop int64 // of the frame, in the new file
+	end, oldEnd int64 // of the part, in the new file and in the old one
+}
+
 // cuts says where to cut an old file and a new one, so that both fall into
-// parts of one frame each: offsets of the ends of the parts. There are none
-// unless both have as many frames.
-func (p *planner) cuts(f, old File) ([][2]int64, error) {
+// parts of one frame each. There are none unless both have as many frames.
+func (p *planner) cuts(f, old File) ([]cut, error) {
 	if cuts, ok := p.known[f.Path]; ok {
 		return cuts, nil
 	}
-	fresh, err := frameEnds(p.New, f)
+	cuts, err := frameCuts(p.New, f)
 	if err != nil {
 		return nil, fmt.Errorf("new image: %w", err)
 	}
-	var was []int64
-	if len(fresh) > 0 {
-		if was, err = frameEnds(p.Old, old); err != nil {
+	if len(cuts) > 0 {
+		was, err := frameCuts(p.Old, old)
+		if err != nil {
 			return nil, fmt.Errorf("old image: %w", err)
 		}
-	}
-	var cuts [][2]int64
-	if len(was) == len(fresh) {
-		for i := range fresh {
-			cuts = append(cuts, [2]int64{was[i], fresh[i]})
+		if len(was) != len(cuts) {
+			was, cuts = nil, nil
+		}
+		for i := range was {
+			cuts[i].oldEnd = was[i].end
 		}
 	}
 	p.known[f.Path] = cuts
 	return cuts, nil
 }
 
-// frameEnds gives, for each large frame in a file, the end of the block it
-// ends in; for the last one the end of the file.
-func frameEnds(r io.ReaderAt, f File) ([]int64, error) {
+// frameCuts gives, for each large frame in a file, a cut at the end of the
+// block it ends in; the last part goes on to the end of the file.
+func frameCuts(r io.ReaderAt, f File) ([]cut, error) {
 	if f.Size > maxPacked || f.Size < 1<<20 {
 		return nil, nil
 	}
@@ -83,7 +88,7 @@ func frameEnds(r io.ReaderAt, f File) ([]int64, error) {
 		return nil, fmt.Errorf("read %s: %w", f.Path, err)
 	}
 	frames := patch.Frames(data)
-	var ends []int64
+	var cuts []cut
 	for i, frame := range frames {
 		end := int64(frame[1]+block-1) / block * block
 		if i == len(frames)-1 {
@@ -91,7 +96,7 @@ func frameEnds(r io.ReaderAt, f File) ([]int64, error) {
 		} else if end > int64(frames[i+1][0]) {
 			return nil, nil
 		}
-		ends = append(ends, end)
+		cuts = append(cuts, cut{start: int64(frame[0]), stop: int64(frame[1]), end: end})
 	}
-	return ends, nil
+	return cuts, nil
 }

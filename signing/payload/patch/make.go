@@ -2,9 +2,11 @@ package patch
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"slipway/signing/payload/patch/zframe"
 )
@@ -18,7 +20,7 @@ func Make(old, fresh []byte) ([]byte, error) {
 	frames := findFrames(fresh, true)
 	var oldFrames []*frame
 	if len(frames) > 0 {
-		oldFrames = findFrames(old, false)
+		oldFrames = alike(findFrames(old, false), frames)
 	}
 	b, err := makePatch(old, fresh, oldFrames, frames)
 	if errors.Is(err, errMemory) && len(frames) > 0 {
@@ -29,6 +31,27 @@ func Make(old, fresh []byte) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// alike picks, for each new frame, the old one that is nearest in size.
+func alike(old, frames []*frame) (picked []*frame) {
+	for _, f := range frames {
+		if len(old) == 0 {
+			break
+		}
+		best := 0
+		for i := range old {
+			if distance(old[i].length, f.length) < distance(old[best].length, f.length) {
+				best = i
+			}
+		}
+		picked = append(picked, old[best])
+		old = slices.Delete(old, best, best+1)
+	}
+	slices.SortFunc(picked, func(a, b *frame) int { return cmp.Compare(a.at, b.at) })
+	return picked
+}
+
+func distance(a, b int64) int64 { return max(a-b, b-a) }
 
 // makePatch makes a patch with these frames taken apart.
 func makePatch(old, fresh []byte, oldFrames, frames []*frame) ([]byte, error) {
