@@ -115,7 +115,7 @@ func (h *header) unpack(old io.ReaderAt) (*view, error) {
 			return nil, errHeader
 		}
 		r := bufio.NewReaderSize(io.NewSectionReader(old, f.at, size), piece)
-		if err := f.unpack(r, length, &space); err != nil {
+		if err := f.unpack(r, length, &space, nil); err != nil {
 			return nil, fmt.Errorf("old frame: %w", err)
 		}
 		if f.size != size || f.length != length {

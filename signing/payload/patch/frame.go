@@ -29,8 +29,9 @@ const (
 	maxContent = 1 << 30
 )
 
-// unpack reads a frame from r.
-func (f *frame) unpack(r io.Reader, length int64, room *room) error {
+// unpack reads a frame from r. If same is set, which is what r holds, the frame
+// has to be one that can be put together again to that.
+func (f *frame) unpack(r io.Reader, length int64, room *room, same []byte) error {
 	z, err := zframe.NewReader(r)
 	if err != nil {
 		return err
@@ -40,14 +41,20 @@ func (f *frame) unpack(r io.Reader, length int64, room *room) error {
 	f.parse = parse{room: room}
 	recent := zframe.StartOffsets
 	var b zframe.Block
+	var check checker
 	for {
 		at := uint32(f.content.size)
 		err := z.Next(&b, &f.content)
-		if errors.Is(err, io.EOF) && z.Size() > 0 && b.Last {
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
+		}
+		if same != nil {
+			if err := check.block(&b, &f.content, same[:z.Size()]); err != nil {
+				return err
+			}
 		}
 		for _, s := range b.Sequences {
 			at += s.Literals
@@ -58,6 +65,28 @@ func (f *frame) unpack(r io.Reader, length int64, room *room) error {
 		}
 	}
 	f.size, f.length, f.taken = z.Size(), f.content.size, before-room.left
+	return nil
+}
+
+// checker puts blocks together and compares them with what they were.
+type checker struct {
+	w          zframe.Writer
+	fresh, out []byte
+}
+
+var errOther = errors.New("a frame that cannot be put together again")
+
+// block checks the block that the content and what was read of the frame end
+// with.
+func (k *checker) block(b *zframe.Block, c *content, read []byte) (err error) {
+	k.fresh = append(k.fresh[:0], make([]byte, b.Size)...)
+	c.read(k.fresh, c.size-int64(b.Size))
+	if k.out, err = k.w.Append(k.out[:0], b, k.fresh); err != nil {
+		return err
+	}
+	if !bytes.HasSuffix(read, k.out) {
+		return errOther
+	}
 	return nil
 }
 
@@ -72,8 +101,12 @@ func findFrames(data []byte, again bool) []*frame {
 		}
 		at += i
 		f := &frame{at: int64(at)}
-		err := f.unpack(bytes.NewReader(data[at:]), maxContent, &room{1 << 40})
-		if err == nil && f.length >= minFrame && (!again || f.restores(data[at:at+int(f.size)])) {
+		var same []byte
+		if again {
+			same = data[at:]
+		}
+		err := f.unpack(bytes.NewReader(data[at:]), maxContent, &room{1 << 40}, same)
+		if err == nil && f.length >= minFrame {
 			found = append(found, f)
 			at += int(f.size)
 		} else {
@@ -81,33 +114,6 @@ func findFrames(data []byte, again bool) []*frame {
 		}
 	}
 	return found
-}
-
-// restores tells whether a frame can be put together again as it was.
-func (f *frame) restores(data []byte) bool {
-	z, err := zframe.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return false
-	}
-	var w zframe.Writer
-	var b zframe.Block
-	c := &content{limit: f.length, room: &room{1 << 40}}
-	out := append([]byte(nil), z.Header...)
-	for {
-		at := c.size
-		if err := z.Next(&b, c); err != nil {
-			return errors.Is(err, io.EOF) && bytes.Equal(append(out, z.Trailer...), data)
-		}
-		fresh := make([]byte, b.Size)
-		c.read(fresh, at)
-		if out, err = w.Append(out, &b, fresh); err != nil {
-			return false
-		}
-		if len(out) > len(data) || !bytes.Equal(out, data[:len(out)]) {
-			return false
-		}
-		data, out = data[len(out):], out[:0]
-	}
 }
 
 // worker makes new data and its frames, or codes them.
