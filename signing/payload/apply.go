@@ -39,8 +39,9 @@ type ApplyOptions struct {
 
 	// Checkpoint, if set, is called each time that CheckpointEvery bytes of
 	// the payload have been written and synced (about 1/128 of the payload if
-	// not set), and when the payload is cut. It is called by another goroutine,
-	// once at a time. An error ends Apply.
+	// not set), less often if the disk is slower than the stream, and when the
+	// payload is cut. It is called by another goroutine, once at a time. An
+	// error ends Apply.
 	Checkpoint      func(*Checkpoint) error
 	CheckpointEvery int64
 	// Resume goes on after a checkpoint; see [Apply].
@@ -92,6 +93,10 @@ func Apply(ctx context.Context, r io.Reader, o *ApplyOptions) (*Metadata, error)
 	return m, a.finish(ctx)
 }
 
+// maxUnsynced is after how many bytes written the disk is set to work, even if
+// little of the payload has come.
+const maxUnsynced = 64 << 20
+
 // applier is one run of Apply.
 type applier struct {
 	*ApplyOptions
@@ -137,12 +142,13 @@ func (a *applier) operations(ctx context.Context) error {
 	if every <= 0 {
 		every = a.m.PayloadSize() / 128
 	}
-	saved := a.s.offset
+	saved, unsynced := a.s.offset, int64(0)
 	for ; a.next < len(ops); a.next++ {
 		op := &ops[a.next]
-		// The disk is waited for while the next operations are in work; if it
-		// is far behind, they wait.
-		if lag := a.s.offset - saved; lag >= every && (lag >= 4*every || !c.isBehind()) {
+		// The disk is waited for while the next operations are in work. If it
+		// is slower than the stream, checkpoints become fewer: a disk that many
+		// use takes long to sync, and little is gained by waiting for it.
+		if (a.s.offset-saved >= every || unsynced >= maxUnsynced) && !c.isBehind() {
 			point, err := a.checkpoint(nil)
 			if err != nil {
 				return c.wait(err)
@@ -153,8 +159,9 @@ func (a *applier) operations(ctx context.Context) error {
 				}
 				return a.back.upTo(ctx, point.Operation)
 			})
-			saved = a.s.offset
+			saved, unsynced = a.s.offset, 0
 		}
+		unsynced += op.DstSize()
 		j, err := c.reserve(ctx, a.next, op)
 		if err != nil {
 			return c.wait(err)

@@ -18,6 +18,10 @@ const (
 	// cost whoever applies them memory, and more to fetch again after a crash.
 	chunkSize = 6 << 20
 
+	// maxZeros is what one operation for zeros writes at most, so that whoever
+	// applies it reads back what is written while the rest is.
+	maxZeros = 64 << 20
+
 	// minZeros is the shortest run of zeros that gets an operation of its own;
 	// shorter ones compress to almost nothing where they are.
 	minZeros = 64 << 10
@@ -142,12 +146,15 @@ func (p *fullPlanner) cut(ctx context.Context, hand func(func() (Operation, erro
 }
 
 func (p *fullPlanner) flushZeros(zeros *Extent, hand func(func() (Operation, error)) bool) bool {
-	if zeros.Blocks == 0 {
-		return true
+	for zeros.Blocks > 0 {
+		part := Extent{zeros.Start, min(zeros.Blocks, maxZeros/BlockSize)}
+		zeros.Start, zeros.Blocks = zeros.Start+part.Blocks, zeros.Blocks-part.Blocks
+		op := Operation{Type: Zero, Dst: []Extent{part}}
+		if !hand(func() (Operation, error) { return op, nil }) {
+			return false
+		}
 	}
-	op := Operation{Type: Zero, Dst: []Extent{*zeros}}
-	*zeros = Extent{}
-	return hand(func() (Operation, error) { return op, nil })
+	return true
 }
 
 // zeroPrefix is how many bytes of whole zero blocks b begins with.
