@@ -38,7 +38,7 @@ func TestBlockGoesBad(t *testing.T) {
 		m.expect(t, `device-mapper: verity: .* data block \d+ is corrupted`)
 		m.expect(t, `Kernel panic - not syncing: dm-verity device corrupted`)
 		m.expect(t, `slipway: USR-A: verifying every block: ROOT was not left clean`)
-		m.expect(t, `slipway: USR-A: verity: data block \d+ is corrupt`)
+		m.expect(t, `slipway: USR-A.*: verity: data block \d+ is corrupt`)
 		m.up(t)
 		report := m.runs(t, "USR-B", l.variant(t, next))
 		assert.Regexp(t, `verity: data block \d+ is corrupt`, report.Failures["USR-A"])
