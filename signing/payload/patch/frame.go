@@ -26,7 +26,7 @@ const (
 	// maxFrames bounds the frames in one patch.
 	maxFrames = 16
 	// maxContent bounds the content of a frame, in bytes.
-	maxContent = 1 << 30
+	maxContent = 128 << 20
 )
 
 // unpack reads a frame from r. If same is set, which is what r holds, the frame
