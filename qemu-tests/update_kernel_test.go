@@ -69,7 +69,7 @@ func testKernelHangs(c *updateRun) {
 	d := c.used(c.T)
 	d.install(c.T, "USR-B", bad)
 	d.onTrial(c.T)
-	m := d.boot(c.T, lean(&vm.Config{Firmware: c.firmware}))
+	m := d.boot(c.T, lean(&vm.Config{Firmware: c.firmware, Credentials: healthSoon()}))
 	m.expect(c.T, `slipway: USR-B: version \S+ brings another kernel: starting it`)
 	m.expect(c.T, `slipway: the start before this one hung and was ended by the watchdog`)
 	m.up(c.T)
