@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
@@ -172,7 +171,6 @@ func runPayloadApply(c *cli.Context) (err error) {
 	defer func() { err = errors.Join(err, target.close(err == nil)) }()
 	o.Target, o.TargetSize = target, target.size
 
-	defer boundMemory()()
 	step := rep.Step("payload")
 	o.Progress = step.Progress
 	if _, err := payload.Apply(c.Context, f, o); err != nil {
@@ -187,20 +185,6 @@ func runPayloadApply(c *cli.Context) (err error) {
 	}
 	fmt.Fprintln(c.App.Writer, c.String("target"))
 	return nil
-}
-
-// applyMemory is the heap that applying is to make do with, in bytes: what the
-// largest patch takes and some more.
-const applyMemory = 80 << 20
-
-// boundMemory has the garbage collected sooner, as on a machine, until the
-// function it returns is called.
-func boundMemory() (undo func()) {
-	limit, percent := debug.SetMemoryLimit(applyMemory), debug.SetGCPercent(50)
-	return func() {
-		debug.SetMemoryLimit(limit)
-		debug.SetGCPercent(percent)
-	}
 }
 
 // believe makes keys that accept whatever the payload is signed with: for
