@@ -41,7 +41,7 @@ func TestBIOS(t *testing.T) {
 // TestUEFI starts the same image from OVMF.
 func TestUEFI(t *testing.T) {
 	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
-		m := newMachine(t, l, &vm.Config{Firmware: vm.UEFI, Memory: 2048})
+		m := newMachine(t, l, lean(&vm.Config{Firmware: vm.UEFI}))
 		m.booted(t)
 		t.Run("firmware", func(t *testing.T) { m.run(t, "test -d /sys/firmware/efi") })
 		t.Run("usr", m.testUSR)

@@ -36,9 +36,13 @@ func (c *updateRun) journey() *journey {
 		newer := c.variant(c.T, next)
 		d := c.used(c.T)
 		d.onTrial(c.T)
-		m := d.bootShared(c.T, &vm.Config{
-			Firmware: c.firmware, Memory: 2048, LogWrites: true, Credentials: healthSoon(),
-		})
+		config := &vm.Config{
+			Firmware: c.firmware, CPUs: 1, Memory: 2048, LogWrites: true, Credentials: healthSoon(),
+		}
+		if c.Channel != "alpha" {
+			lean(config) // what is left out is the same on every channel
+		}
+		m := d.bootShared(c.T, config)
 		j := &journey{machine: m, start: d}
 		m.booted(c.T)
 		m.healthy(c.T)
