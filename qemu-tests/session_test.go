@@ -20,7 +20,7 @@ func TestCoreOSSession(t *testing.T) {
 		m.up(t)
 		m.runs(t, "USR-A", l.release)
 
-		shown := m.run(t, "cgpt show /dev/vda")
+		shown := strings.ReplaceAll(m.run(t, "cgpt show /dev/vda"), " \n", "\n")
 		assert.True(t, strings.HasPrefix(shown, "start        size    part  contents\n"), shown)
 		assert.Contains(t, shown, `
       270336     2097152       3  Label: "USR-A"
