@@ -86,6 +86,9 @@ func Write(ctx context.Context, f File, o *Options) error {
 	if err := partitions.Create(unsynced{f}, size, o.Layout); err != nil {
 		return err
 	}
+	if err := readBack(f, o.Layout); err != nil {
+		return err
+	}
 	if _, err := f.WriteAt(code, 0); err != nil {
 		return fmt.Errorf("disk: %w", err)
 	}

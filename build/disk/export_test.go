@@ -5,3 +5,6 @@ var (
 	GRUBConfig      = grubConfig
 	GRUBMkimageArgs = grubMkimageArgs
 )
+
+// ReadBack is readBack.
+var ReadBack = readBack
