@@ -97,6 +97,7 @@ func (e *engine) boot() error {
 	if e.config, err = readConfig(os.DirFS("/")); err != nil {
 		return err
 	}
+	e.repeat(e.config.handover.Said)
 	for _, problem := range e.config.problems {
 		e.say("%s", problem)
 	}

@@ -13,6 +13,20 @@ import (
 // the lowest priority into the kernel's log, from where the journal takes them.
 type console struct {
 	kmsg *os.File
+	said []string // to be handed to the kernel that a kexec starts
+}
+
+// maxSaid and maxLine bound the lines that are kept, and their bytes.
+const maxSaid, maxLine = 100, 300
+
+// repeat puts lines that the kernel before said into this kernel's log, for the
+// journal; the console has them.
+func (c *console) repeat(lines []string) {
+	for _, line := range lines[:min(len(lines), maxSaid)] {
+		if c.kmsg != nil {
+			_, _ = c.kmsg.WriteString("<7>slipway: before the kexec: " + line + "\n")
+		}
+	}
 }
 
 // open is called when /dev is mounted. A machine without a kernel log still
@@ -26,7 +40,11 @@ func (c *console) open() {
 // say prints one line, or several.
 func (c *console) say(format string, args ...any) {
 	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
-		line = "slipway: " + strings.TrimRight(line, "\n") + "\n"
+		line = strings.TrimRight(line, "\n")
+		if len(c.said) < maxSaid {
+			c.said = append(c.said, line[:min(len(line), maxLine)])
+		}
+		line = "slipway: " + line + "\n"
 		_, _ = os.Stdout.WriteString(line) // there is nobody to tell
 		if c.kmsg != nil {
 			_, _ = c.kmsg.WriteString("<7>" + line)

@@ -21,6 +21,8 @@ type handover struct {
 	Failures []failure `json:"failures,omitempty"`
 	// Hung says that the watchdog ended the start before.
 	Hung bool `json:"hung,omitempty"`
+	// Said are the lines on the console, which no journal has otherwise.
+	Said []string `json:"said,omitempty"`
 }
 
 // readHandover reads it from the initramfs, whose root is given. There need

@@ -27,7 +27,7 @@ func (k *kernel) close() { _ = errors.Join(k.linux.Close(), k.initrd.Close()) }
 // found out so far. It returns only with an error.
 func (e *engine) startKernel(s *slot, failures []failure) error {
 	defer s.kernel.close()
-	h := handover{Failures: failures, Hung: e.watchdog.fired}
+	h := handover{Failures: failures, Hung: e.watchdog.fired, Said: e.said}
 	if err := h.appendTo(s.kernel.initrd); err != nil {
 		return err
 	}
