@@ -164,7 +164,7 @@ func (b *bench) build(t testing.TB, channel string, args ...string) string {
 	out, err := filepath.Abs("../out/qemu-tests")
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./cmd/slipway", "build",
-		"--channel", channel, "--out", out}, args...)...)
+		"--channel", channel, "--out", out, "--payload", "none"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "..", &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("slipway build --channel %s: %v\n%s", channel, err, stderr.String())
