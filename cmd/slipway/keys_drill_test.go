@@ -42,13 +42,13 @@ func TestRotationDrill(t *testing.T) {
 	set, out := keySet(t), filepath.Join(t.TempDir(), "out")
 	l := listKeys(t, set)
 	oldImage, oldPayload := l.id(t, keyset.Image), l.id(t, keyset.Payload)
-	first := built(t, "--keys", set, "--out", out, "--version", "1.0.0")
+	first := built(t, "--keys", set, "--payload", "none", "--out", out, "--version", "1.0.0")
 
 	status, _, stderr := run(t, "keys", "rotate", "--keys", set, "--role", "image", "--role", "payload")
 	require.Zero(t, status, stderr)
 	l = listKeys(t, set)
 	newImage, newPayload := l.id(t, keyset.Image), l.id(t, keyset.Payload)
-	second := built(t, "--keys", set, "--out", out, "--version", "2.0.0")
+	second := built(t, "--keys", set, "--payload", "none", "--out", out, "--version", "2.0.0")
 
 	// The new release is good for those who know only the old keys, and for
 	// those who know only the new ones.

@@ -58,4 +58,3 @@ func NewStageFor(dir string) (*Stage, error) {
 	channel := filepath.Dir(dir)
 	return NewStage(filepath.Dir(channel), filepath.Base(channel), filepath.Base(dir))
 }
-
