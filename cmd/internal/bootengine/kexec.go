@@ -46,7 +46,8 @@ func (e *engine) startKernel(s *slot, failures []failure) error {
 // Boot it is locked down (kernel_lockdown(7)) and wants a signature by a key of
 // the firmware's variable db on the kernel itself.
 func kexecProblem(err error) error {
-	if errors.Is(err, unix.EPERM) {
+	switch {
+	case errors.Is(err, unix.ENOKEY), errors.Is(err, unix.EKEYREJECTED), errors.Is(err, unix.ENODATA), errors.Is(err, unix.EPERM):
 		return fmt.Errorf("load its kernel: not signed by a key that this machine's Secure Boot trusts: %w", err)
 	}
 	return fmt.Errorf("load its kernel: %w", err)
