@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -80,6 +81,7 @@ func (v *verifier) run(ctx context.Context) error {
 		{"files", v.files},
 		{release.Slot, v.slot},
 		{release.Disk, v.disk},
+		{"payloads", v.payloads},
 	}
 	for _, s := range steps {
 		step := v.rep.Step(s.name)
@@ -100,6 +102,9 @@ func (v *verifier) manifest(context.Context) (_ string, err error) {
 	}
 	strangers, err := v.info.Strangers(v.dir)
 	for _, name := range strangers {
+		if isDelta, _ := filepath.Match(release.Deltas, name); isDelta {
+			continue // made later, and signed by itself
+		}
 		err = errors.Join(err, fmt.Errorf("%s: not named by %s", filepath.Join(v.dir, name), release.Manifest))
 	}
 	return fmt.Sprintf("%s %s %s, signed by %s", v.info.Name, v.info.Version, v.info.Architecture, strings.Join(v.signedBy, ", ")), err
@@ -180,4 +185,39 @@ func (v *verifier) disk(context.Context) (string, error) {
 		return "", fmt.Errorf("%s: %s: %s is not the kernel of the slot", release.Disk, disk.LabelESP, disk.BootPath)
 	}
 	return fmt.Sprintf("starts %s in %s", v.footer.Version, active.Label), nil
+}
+
+// payloads checks that each leads to this very version.
+func (v *verifier) payloads(ctx context.Context) (string, error) {
+	names, err := filepath.Glob(filepath.Join(v.dir, release.Deltas))
+	if err != nil {
+		return "", err
+	}
+	full := filepath.Join(v.dir, release.Payload)
+	if _, err := os.Stat(full); err == nil {
+		names = append(names, full)
+	}
+	for _, name := range names {
+		if err := v.payload(ctx, name); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return fmt.Sprintf("%d, to %s", len(names), v.info.Version), nil
+}
+
+func (v *verifier) payload(ctx context.Context, name string) error {
+	f, size, err := openPayload(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	m, _, err := verifyPayload(ctx, io.NewSectionReader(f, 0, size), payloadKeys(v.accept.as(keyset.Payload)))
+	if err != nil {
+		return err
+	}
+	if m.Info.RootHash != v.info.RootHash {
+		return fmt.Errorf("leads to version %s with root hash %.16s, %s says %s and %.16s",
+			m.Info.Version, m.Info.RootHash, release.Manifest, v.info.Version, v.info.RootHash)
+	}
+	return nil
 }

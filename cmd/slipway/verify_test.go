@@ -67,6 +67,18 @@ func TestVerify(t *testing.T) {
 	assert.Contains(t, stderr, "slipway: release.json.sig: bad signature by ")
 	undo()
 
+	delta := filepath.Join(made, "update-from-1.0.0.payload")
+	require.NoError(t, os.Link(filepath.Join(made, release.Payload), delta))
+	status, _, stderr = run(t, "verify", made, "--pub", pub)
+	assert.Zero(t, status, stderr)
+	assert.Contains(t, stderr, "payloads   2, to ")
+	require.NoError(t, os.Remove(delta))
+	require.NoError(t, os.WriteFile(delta, []byte("CrAU"), 0o644))
+	status, _, stderr = run(t, "verify", made, "--pub", pub)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "slipway: "+delta+": payload: ")
+	require.NoError(t, os.Remove(delta))
+
 	require.NoError(t, os.WriteFile(filepath.Join(made, "extra"), nil, 0o644))
 	_, _, stderr = run(t, "verify", made, "--pub", pub)
 	assert.Contains(t, stderr, "extra: not named by release.json")

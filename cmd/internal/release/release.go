@@ -25,6 +25,9 @@ const (
 	Sums     = "SHA256SUMS"
 	Log      = "build.log"
 	Payload  = "update.payload"
+	// Deltas matches the payloads that lead from one version, which may be put
+	// into a release after it was signed.
+	Deltas = "update-from-*.payload"
 )
 
 // ChunkSize is the unit of Entry.Chunks, in bytes.
