@@ -46,7 +46,7 @@ type Config struct {
 	Firmware Firmware // BIOS unless set
 	Accel    Accel    // TCG unless set
 	Memory   int      // MiB, 1024 unless set
-	CPUs     int      // 2 unless set
+	CPUs     int      // 2 unless set; 1 with Secure firmware under emulation
 	Drives   []Drive  // more disks
 
 	// Vars is a raw image of UEFI variables that the machine starts with; it
@@ -111,6 +111,11 @@ func (c *Config) withDefaults() *Config {
 	}
 	if d.Memory == 0 {
 		d.Memory = 1024
+	}
+	if d.CPUs == 0 && d.Firmware == Secure && d.Accel != KVM {
+		// The firmware's system management mode stops all processors at once,
+		// at which one of two emulated ones is left behind now and then.
+		d.CPUs = 1
 	}
 	if d.CPUs == 0 {
 		d.CPUs = 2
