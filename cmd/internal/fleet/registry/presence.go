@@ -1,0 +1,223 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Presence keeps a machine in the registry: its lease, and its key with it.
+// Ending the context does not give the lease up, so that a program that is
+// started again within the time to live goes on with it.
+type Presence struct {
+	Registry *Registry
+	Mirror   *Mirror
+	Machine  Machine
+	// TTL is how long the machine is taken for present without a word of it.
+	// It says a word twice in that time.
+	TTL time.Duration
+	// Lease is one that was held before, 0 if none.
+	Lease clientv3.LeaseID
+	// NewClusterID makes the id of a registry that has none.
+	NewClusterID func() string
+	Now          func() time.Time
+	// Joined is told of a new lease: what went with the old one is to be said
+	// again.
+	Joined func(clientv3.LeaseID)
+	Log    *slog.Logger
+
+	mu    sync.Mutex
+	lease clientv3.LeaseID // 0 while there is none
+}
+
+// Current is the lease, 0 while there is none.
+func (p *Presence) Current() clientv3.LeaseID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lease
+}
+
+func (p *Presence) setLease(id clientv3.LeaseID) {
+	p.mu.Lock()
+	p.lease = id
+	p.mu.Unlock()
+	if id != 0 {
+		p.Joined(id)
+	}
+}
+
+// Run keeps the machine present until the context ends.
+func (p *Presence) Run(ctx context.Context) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		err := p.join(ctx)
+		if err == nil {
+			pause = firstPause
+			err = p.keep(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		p.Log.Warn("machine is not present in the registry", "error", err)
+		sleep(ctx, pause)
+		pause = min(2*pause, longestPause, p.TTL/4)
+	}
+}
+
+// join takes up the old lease, or a new one, and writes the machine's key.
+func (p *Presence) join(ctx context.Context) error {
+	if err := p.ensureCluster(ctx); err != nil {
+		return err
+	}
+	lease := p.Lease
+	if cur := p.Current(); cur != 0 {
+		lease = cur
+	}
+	if lease != 0 {
+		switch err := p.renew(ctx, lease); {
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			lease = 0
+		case err != nil:
+			return err
+		}
+	}
+	if lease == 0 {
+		rctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+		defer cancel()
+		grant, err := p.Registry.client.Grant(rctx, max(1, int64(p.TTL.Round(time.Second)/time.Second)))
+		if err != nil {
+			return fmt.Errorf("lease: %w", err)
+		}
+		lease = grant.ID
+	}
+	if err := p.write(ctx, lease); err != nil {
+		return err
+	}
+	p.setLease(lease)
+	return nil
+}
+
+// ensureCluster gives an empty registry an id.
+func (p *Presence) ensureCluster(ctx context.Context) error {
+	key := p.Registry.key(clusterKey)
+	_, err := p.Registry.txn(ctx, "name the cluster", []clientv3.Cmp{absent(key)},
+		clientv3.OpPut(key, encode(Cluster{p.NewClusterID(), p.Now().UTC()})))
+	return err
+}
+
+// write writes the machine's key unless it is there. The lease of the boot
+// before is given up after that, and what hung on it goes.
+func (p *Presence) write(ctx context.Context, lease clientv3.LeaseID) error {
+	key := p.Registry.key(machinesDir, p.Machine.ID, "/object")
+	answer, err := p.Registry.get(ctx, "read machine", key)
+	if err != nil {
+		return err
+	}
+	value := encode(p.Machine)
+	var old clientv3.LeaseID
+	if len(answer.Kvs) > 0 {
+		old = clientv3.LeaseID(answer.Kvs[0].Lease)
+		if old == lease && string(answer.Kvs[0].Value) == value {
+			return nil
+		}
+	}
+	if _, err := p.Registry.txn(ctx, "write machine", nil, clientv3.OpPut(key, value, clientv3.WithLease(lease))); err != nil {
+		return err
+	}
+	if old != 0 && old != lease {
+		rctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+		defer cancel()
+		if _, err := p.Registry.client.Revoke(rctx, old); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			p.Log.Info("lease of the boot before is left to expire", "error", err)
+		}
+	}
+	return nil
+}
+
+// renew says a word.
+func (p *Presence) renew(ctx context.Context, lease clientv3.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+	defer cancel()
+	answer, err := p.Registry.client.KeepAliveOnce(ctx, lease)
+	if err != nil {
+		return fmt.Errorf("lease: %w", err)
+	}
+	p.Mirror.Heard(answer.ClusterId, answer.Revision)
+	return nil
+}
+
+// keep renews the lease until that fails for good, or until somebody took the
+// machine's key away.
+func (p *Presence) keep(ctx context.Context) error {
+	tick := time.NewTimer(p.TTL / 2)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		switch err := p.renew(ctx, p.Current()); {
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			p.setLease(0)
+			p.Mirror.Doubt()
+			return err
+		case err != nil:
+			if !failing {
+				p.Log.Warn("etcd does not answer; units are left running", "error", err)
+			}
+			failing = true
+			tick.Reset(p.TTL / 20)
+		default:
+			failing = false
+			tick.Reset(p.TTL / 2)
+			if p.missing() {
+				return errors.New("machine's key is gone")
+			}
+		}
+	}
+}
+
+// missing says whether the registry is known to lack this machine.
+func (p *Presence) missing() bool {
+	v, _ := p.Mirror.View()
+	return v != nil && (v.Cluster == nil || v.Machines[p.Machine.ID] == nil)
+}
+
+// SetDraining says that this boot of the machine is about to end, or takes it
+// back.
+func (p *Presence) SetDraining(ctx context.Context, draining bool) error {
+	lease := p.Current()
+	if lease == 0 {
+		return errors.New("machine is not present in the registry")
+	}
+	key := p.Registry.key(machinesDir, p.Machine.ID, "/draining")
+	op := clientv3.OpDelete(key)
+	if draining {
+		op = clientv3.OpPut(key, p.Machine.Boot, clientv3.WithLease(lease))
+	}
+	_, err := p.Registry.txn(ctx, "drain machine", nil, op)
+	return err
+}
+
+// Leave gives the lease up: the machine is away at once.
+func (p *Presence) Leave(ctx context.Context) error {
+	lease := p.Current()
+	if lease == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+	defer cancel()
+	_, err := p.Registry.client.Revoke(ctx, lease)
+	p.mu.Lock()
+	p.lease = 0
+	p.mu.Unlock()
+	return err
+}
