@@ -35,5 +35,5 @@ func TestCalledByNameAndByArgument(t *testing.T) {
 	cmd.Env = append(os.Environ(), "HOST=1")
 	out, err := cmd.CombinedOutput()
 	assert.EqualError(t, err, "exit status 2")
-	assert.Equal(t, "usage: slipway-host NAME ARGS\nprograms: cgpt health rootdev status update_engine_client\n", string(out))
+	assert.Equal(t, "usage: slipway-host NAME ARGS\nprograms: cgpt fleetctl fleetd health rootdev status update_engine_client\n", string(out))
 }

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/cmd/internal/cgpt"
+	"slipway/cmd/internal/fleet/fleetctl"
+	"slipway/cmd/internal/fleet/fleetd"
 	"slipway/cmd/internal/health"
 	"slipway/cmd/internal/rootdev"
 )
@@ -40,6 +42,12 @@ func Programs() map[string]Program {
 				Name: name, Stdout: os.Stdout, Stderr: os.Stderr,
 				Dev: "/dev", Proc: "/proc", Sys: "/sys", Stat: unix.Stat,
 			})
+		}},
+		"fleetd": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return fleetd.Main(ctx, args, fleetd.Host()) })
+		}},
+		"fleetctl": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return fleetctl.Main(ctx, args, fleetctl.Host()) })
 		}},
 		"update_engine_client": {Linked: true, Run: func(name string, args []string) int {
 			return untilSignal(func(ctx context.Context) int { return health.Client(ctx, args, health.Host(name)) })

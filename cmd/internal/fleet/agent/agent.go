@@ -55,7 +55,7 @@ type Systemd interface {
 // Agent is the agent of a machine.
 type Agent struct {
 	Machine  string // id
-	Dir      string // "/run/fleet"
+	UnitsDir string // "/run/fleet/units"; the agent's memory is beside it
 	Systemd  Systemd
 	Registry *registry.Registry
 	Mirror   *registry.Mirror

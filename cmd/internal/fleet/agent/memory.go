@@ -30,11 +30,9 @@ type remembered struct {
 // maxMemory bounds the file of the memory, in bytes.
 const maxMemory = 16 << 20
 
-func (a *Agent) memoryPath() string { return filepath.Join(a.Dir, "state.json") }
+func (a *Agent) memoryPath() string { return filepath.Clean(a.UnitsDir) + ".json" }
 
-func (a *Agent) unitsDir() string { return filepath.Join(a.Dir, "units") }
-
-func (a *Agent) unitPath(name string) string { return filepath.Join(a.unitsDir(), name) }
+func (a *Agent) unitPath(name string) string { return filepath.Join(a.UnitsDir, name) }
 
 // save keeps the memory.
 func (a *Agent) save() error {
@@ -53,7 +51,7 @@ func (a *Agent) save() error {
 // a file without a memory is remembered by what it holds and by what systemd
 // says; a memory without a file is none.
 func (a *Agent) recall(ctx context.Context) (*memory, error) {
-	if err := os.MkdirAll(a.unitsDir(), 0o755); err != nil {
+	if err := os.MkdirAll(a.UnitsDir, 0o755); err != nil {
 		return nil, err
 	}
 	m, err := a.readMemory()
@@ -61,7 +59,7 @@ func (a *Agent) recall(ctx context.Context) (*memory, error) {
 		a.Log.Error("state of the agent before is lost", "error", err)
 		m = &memory{}
 	}
-	entries, err := os.ReadDir(a.unitsDir())
+	entries, err := os.ReadDir(a.UnitsDir)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type Options struct {
 	// Interval is how often the engine looks at the schedule at least.
 	Interval      time.Duration
 	DisableEngine bool
-	Dir           string // where unit files and the agent's memory are
+	UnitsDir      string // for unit files; the agent's memory is beside it
 	Systemd       agent.Systemd
 	Now           func() time.Time
 	Log           *slog.Logger
@@ -46,7 +46,7 @@ func NewNode(ctx context.Context, o *Options) (*Node, error) {
 	r := registry.New(o.Client, o.Prefix, o.Timeout)
 	n := &Node{Registry: r, Mirror: r.NewMirror(o.Log)}
 	n.Agent = &agent.Agent{
-		Machine: o.Machine.ID, Dir: o.Dir, Systemd: o.Systemd, Registry: r, Mirror: n.Mirror, Now: o.Now, Log: o.Log,
+		Machine: o.Machine.ID, UnitsDir: o.UnitsDir, Systemd: o.Systemd, Registry: r, Mirror: n.Mirror, Now: o.Now, Log: o.Log,
 	}
 	if err := n.Agent.Open(ctx); err != nil {
 		return nil, err

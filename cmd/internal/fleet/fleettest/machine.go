@@ -69,7 +69,7 @@ func (m *Machine) Start() {
 	}
 	m.Node, err = fleetd.NewNode(ctx, &fleetd.Options{
 		Client: m.client, Prefix: registry.DefaultPrefix, Timeout: Timeout, Machine: m.Machine, TTL: m.TTL,
-		Interval: 500 * time.Millisecond, Dir: m.dir, Systemd: m.Systemd, Now: time.Now, Log: log,
+		Interval: 500 * time.Millisecond, UnitsDir: filepath.Join(m.dir, "units"), Systemd: m.Systemd, Now: time.Now, Log: log,
 	})
 	require.NoError(m.t, err)
 	node, done := m.Node, m.done
