@@ -15,7 +15,8 @@ type state struct {
 	ids      []string // of hosts, in byte order
 	jobs     []*Job   // in byte order of the names
 	byName   map[string]*Job
-	replaces replacements
+	replaces *replacements
+	globals  []*Job           // in byte order; empty until they are added to the hosts
 	at       map[string]*host // where units are in the plan
 	pending  []*Job           // to be placed, in byte order
 	reasons  map[string]string
@@ -48,9 +49,12 @@ func (s *state) put(j *Job, h *host) {
 	s.at[j.Name] = h
 }
 
-// evict takes a unit off its machine; it waits for another.
+// evict takes a unit off its machine; it waits for another. Global units that
+// it kept away can come.
 func (s *state) evict(j *Job, reason string) {
-	s.at[j.Name].remove(j.Name)
+	h := s.at[j.Name]
+	h.remove(j.Name)
+	h.setGlobals(s.globals)
 	delete(s.at, j.Name)
 	s.want(j, reason)
 }
@@ -94,32 +98,30 @@ func (s *state) unable(h *host, j *Job) string {
 	if name := h.conflict(j); name != "" {
 		return fmt.Sprintf("found conflict with locally-scheduled Unit(%s)", name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(h.choosy)) {
-		if s.replaces.has(name, j.Name) {
-			return fmt.Sprintf("replaced by locally-scheduled Unit(%s)", name)
-		}
+	if name := first(h.choosy, func(other *Job) bool { return s.replaces.has(other, j) }); name != "" {
+		return fmt.Sprintf("replaced by locally-scheduled Unit(%s)", name)
 	}
 	return ""
 }
 
 // displace makes the units leave that a new one replaces.
 func (s *state) displace(h *host, j *Job) {
-	for _, name := range s.replaces[j.Name] {
-		if other := h.units[name]; other != nil && !other.Rules.Global {
+	if len(j.Rules.Replaces) == 0 {
+		return
+	}
+	for _, name := range h.names() {
+		if other := h.units[name]; other != nil && !other.Rules.Global && s.replaces.has(j, other) {
 			s.evict(other, fmt.Sprintf("found replace with locally-scheduled Unit(%s)", j.Name))
 		}
 	}
 }
 
-func (s *state) addGlobals() {
+// addGlobals adds the global units. From then on each machine has those that
+// its other units allow.
+func (s *state) addGlobals(globals []*Job) {
+	s.globals = globals
 	for _, id := range s.ids {
-		h := s.hosts[id]
-		for _, j := range s.jobs {
-			if j.Rules.Global && j.Desired != unit.Inactive && !unit.IsTemplate(j.Name) &&
-				h.units[j.Name] == nil && h.takesGlobal(j) {
-				h.add(j)
-			}
-		}
+		s.hosts[id].setGlobals(globals)
 	}
 }
 
@@ -144,28 +146,44 @@ func (s *state) followPeers() {
 // place finds machines for units that wait. A unit that was placed can let
 // another follow, or make one leave, so that it goes round until nothing
 // changes. Units do not replace each other in circles; the budget is for those
-// that make others leave by being followed.
+// that make others leave by being followed. Units for which no machine was
+// found stay on one that is draining: better there than nowhere.
 func (s *state) place() {
 	for changed := true; changed; {
-		changed = false
-		waiting := s.pending
-		s.pending = nil
-		slices.SortFunc(waiting, func(a, b *Job) int { return cmp.Compare(a.Name, b.Name) })
-		for _, j := range waiting {
-			h, reason := s.choose(j)
-			if h == nil || s.budget == 0 {
-				s.waiting[j.Name] = reason
-				s.pending = append(s.pending, j)
-				continue
-			}
-			delete(s.waiting, j.Name)
-			s.put(j, h)
-			s.displace(h, j)
-			s.followPeers()
-			s.budget--
-			changed = true
+		for s.placeWith(s.choose) {
 		}
+		changed = s.placeWith(s.stay)
 	}
+}
+
+// placeWith goes over the units that wait, once.
+func (s *state) placeWith(choose func(*Job) (*host, string)) (changed bool) {
+	waiting := s.pending
+	s.pending = nil
+	slices.SortFunc(waiting, func(a, b *Job) int { return cmp.Compare(a.Name, b.Name) })
+	for _, j := range waiting {
+		h, reason := choose(j)
+		if h == nil || s.budget == 0 {
+			s.waiting[j.Name] = cmp.Or(reason, s.waiting[j.Name])
+			s.pending = append(s.pending, j)
+			continue
+		}
+		delete(s.waiting, j.Name)
+		s.put(j, h)
+		s.displace(h, j)
+		s.followPeers()
+		s.budget--
+		changed = true
+	}
+	return changed
+}
+
+// stay gives the machine of a unit if it is draining.
+func (s *state) stay(j *Job) (*host, string) {
+	if h := s.hosts[j.Target]; h != nil && h.Draining && s.refuses(h, j) == "" {
+		return h, ""
+	}
+	return nil, ""
 }
 
 // choose gives the machine for a unit: the one that runs it already, else the
@@ -193,10 +211,6 @@ func (s *state) choose(j *Job) (*host, string) {
 		if best == nil || len(h.units) < len(best.units) {
 			best = h
 		}
-	}
-	// Better on a machine that is about to restart than nowhere.
-	if h := s.hosts[j.Target]; best == nil && h != nil && h.Draining && s.refuses(h, j) == "" {
-		best = h
 	}
 	return best, reason
 }
@@ -236,6 +250,9 @@ func (s *state) target(j *Job) (id, reason string) {
 		return h.ID, s.reasons[j.Name]
 	case j.Target == "" || j.Target != Nowhere && s.hosts[j.Target] == nil:
 		return j.Target, ""
+	}
+	if h := s.hosts[j.Target]; h != nil && h.Draining {
+		return Nowhere, s.waiting[j.Name]
 	}
 	return Nowhere, s.reasons[j.Name]
 }

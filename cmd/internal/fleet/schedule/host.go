@@ -51,18 +51,27 @@ func (h *host) suits(j *Job) string {
 // conflict names a unit that must not be beside the unit, "" if there is none.
 func (h *host) conflict(j *Job) string {
 	if len(j.Rules.Conflicts) > 0 {
-		for _, name := range h.names() {
-			if name != j.Name && unit.MatchAny(j.Rules.Conflicts, name) {
-				return name
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(h.choosy)) {
-		if name != j.Name && unit.MatchAny(h.choosy[name].Rules.Conflicts, j.Name) {
+		name := first(h.units, func(other *Job) bool {
+			return other.Name != j.Name && unit.MatchAny(j.Rules.Conflicts, other.Name)
+		})
+		if name != "" {
 			return name
 		}
 	}
-	return ""
+	return first(h.choosy, func(other *Job) bool {
+		return other.Name != j.Name && unit.MatchAny(other.Rules.Conflicts, j.Name)
+	})
+}
+
+// first names the first unit in byte order that is so, "" if none is.
+func first(units map[string]*Job, is func(*Job) bool) string {
+	found := ""
+	for name, j := range units {
+		if (found == "" || name < found) && is(j) {
+			found = name
+		}
+	}
+	return found
 }
 
 // missingPeer names a unit that has to be here and is not, "" if there is none.
@@ -75,5 +84,15 @@ func (h *host) missingPeer(j *Job) string {
 	return ""
 }
 
-// takesGlobal says whether a global unit runs here.
-func (h *host) takesGlobal(j *Job) bool { return h.suits(j) == "" && h.conflict(j) == "" }
+// setGlobals gives the machine those of the global units, in byte order, that
+// conflict with no other unit it has. It is the same whatever it had before.
+func (h *host) setGlobals(globals []*Job) {
+	for _, j := range globals {
+		h.remove(j.Name)
+	}
+	for _, j := range globals {
+		if h.suits(j) == "" && h.conflict(j) == "" {
+			h.add(j)
+		}
+	}
+}

@@ -1,56 +1,68 @@
 package schedule
 
-import (
-	"slices"
+import "slipway/cmd/internal/fleet/unit"
 
-	"slipway/cmd/internal/fleet/unit"
-)
-
-// replacements says which unit makes which others leave its machine. A unit
-// that could so make itself leave, in a circle of several, replaces none of
-// that circle.
-type replacements map[string][]string
-
-func newReplacements(jobs []*Job) replacements {
-	r := replacements{}
-	for _, j := range jobs {
-		if len(j.Rules.Replaces) == 0 {
-			continue
-		}
-		for _, other := range jobs {
-			if other != j && unit.MatchAny(j.Rules.Replaces, other.Name) {
-				r[j.Name] = append(r[j.Name], other.Name)
-			}
-		}
-	}
-	straight := replacements{}
-	for from, to := range r {
-		for _, name := range to {
-			if !r.reaches(name, from) {
-				straight[from] = append(straight[from], name)
-			}
-		}
-	}
-	return straight
+// replacements says which unit makes which others leave its machine. Units that
+// could so make themselves leave, in a circle, do not replace each other.
+type replacements struct {
+	circle map[string]int // by unit; 0 for one that replaces none
 }
 
-// reaches says whether a unit replaces another, in several steps perhaps.
-func (r replacements) reaches(from, to string) bool {
-	seen := map[string]bool{}
-	queue := []string{from}
-	for len(queue) > 0 {
-		name := queue[0]
-		queue = queue[1:]
-		if name == to {
-			return true
-		}
-		if !seen[name] {
-			seen[name] = true
-			queue = append(queue, r[name]...)
+// newReplacements finds the circles: the strongly connected components of the
+// units that replace others, by Tarjan's algorithm.
+func newReplacements(jobs []*Job) *replacements {
+	r := &replacements{circle: map[string]int{}}
+	var replacing []*Job
+	for _, j := range jobs {
+		if len(j.Rules.Replaces) > 0 {
+			replacing = append(replacing, j)
 		}
 	}
-	return false
+	var (
+		stack   []*Job
+		index   = map[string]int{} // from 1, in the order they were met
+		lowest  = map[string]int{}
+		stacked = map[string]bool{}
+		circles = 0
+		visit   func(*Job)
+	)
+	visit = func(j *Job) {
+		index[j.Name] = len(index) + 1
+		lowest[j.Name] = index[j.Name]
+		stack, stacked[j.Name] = append(stack, j), true
+		for _, other := range replacing {
+			if other == j || !unit.MatchAny(j.Rules.Replaces, other.Name) {
+				continue
+			}
+			switch {
+			case index[other.Name] == 0:
+				visit(other)
+				lowest[j.Name] = min(lowest[j.Name], lowest[other.Name])
+			case stacked[other.Name]:
+				lowest[j.Name] = min(lowest[j.Name], index[other.Name])
+			}
+		}
+		if lowest[j.Name] != index[j.Name] {
+			return
+		}
+		circles++
+		for done := false; !done; {
+			last := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			delete(stacked, last.Name)
+			r.circle[last.Name] = circles
+			done = last == j
+		}
+	}
+	for _, j := range replacing {
+		if index[j.Name] == 0 {
+			visit(j)
+		}
+	}
+	return r
 }
 
 // has says whether one unit makes another leave.
-func (r replacements) has(from, to string) bool { return slices.Contains(r[from], to) }
+func (r *replacements) has(from, to *Job) bool {
+	return from != to && r.circle[from.Name] != r.circle[to.Name] && unit.MatchAny(from.Rules.Replaces, to.Name)
+}

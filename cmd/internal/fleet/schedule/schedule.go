@@ -67,9 +67,8 @@ type Plan struct {
 func Decide(c *Cluster) *Plan {
 	s := newState(c)
 	s.keep()
-	s.addGlobals()
+	s.addGlobals(globals(c.Jobs))
 	s.followPeers()
-	s.addGlobals()
 	s.place()
 	return s.plan()
 }
@@ -83,11 +82,7 @@ func Held(m *Machine, jobs []Job) []string {
 			h.add(j)
 		}
 	}
-	for _, j := range globals(jobs) {
-		if h.takesGlobal(j) {
-			h.add(j)
-		}
-	}
+	h.setGlobals(globals(jobs))
 	return h.names()
 }
 

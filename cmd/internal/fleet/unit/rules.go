@@ -224,7 +224,7 @@ func MatchAny(patterns []string, name string) bool {
 
 // MatchMachine says whether an id is meant by MachineID.
 func MatchMachine(wanted, id string) bool {
-	return wanted == id || wanted != "" && wanted == ShortMachine(id)
+	return wanted != "" && (wanted == id || wanted == ShortMachine(id))
 }
 
 // ShortMachine is a machine's id as lists show it.
