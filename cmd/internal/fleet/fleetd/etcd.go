@@ -9,25 +9,38 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"slipway/cmd/internal/fleet/fleetconf"
 )
 
-// newClient makes the client of etcd. It connects when it is needed.
-func newClient(c *fleetconf.Config) (*clientv3.Client, error) {
+// Connect makes the client of etcd. It connects when it is needed.
+func Connect(c *fleetconf.Config, o ...grpc.DialOption) (*clientv3.Client, error) {
 	secure, err := clientTLS(c)
 	if err != nil {
 		return nil, err
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: c.EtcdServers, TLS: secure, Username: c.EtcdUsername, Password: c.EtcdPassword,
-		DialTimeout: c.EtcdTimeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: c.EtcdTimeout,
-		Logger: zap.NewNop(), // what fails is said by those who asked
+		DialTimeout: c.EtcdTimeout, DialKeepAliveTime: c.AgentTTL / 3, DialKeepAliveTimeout: c.EtcdTimeout,
+		DialOptions: append(o, patience(c.AgentTTL)),
+		Logger:      zap.NewNop(), // what fails is said by those who asked
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd: %w", err)
 	}
 	return client, nil
+}
+
+// patience bounds the pauses between attempts to connect. They grow to two
+// minutes unless told otherwise: when etcd is back after a long time, a machine
+// would be taken for lost before it tries.
+func patience(ttl time.Duration) grpc.DialOption {
+	return grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: ttl / 100, Multiplier: 1.6, Jitter: 0.2, MaxDelay: ttl / 10},
+		MinConnectTimeout: ttl / 10,
+	})
 }
 
 func clientTLS(c *fleetconf.Config) (*tls.Config, error) {

@@ -108,7 +108,7 @@ func (e *Env) run(ctx context.Context, c *fleetconf.Config) error {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(c)
+	client, err := Connect(c)
 	if err != nil {
 		return err
 	}

@@ -32,9 +32,11 @@ type fleet struct {
 	r        *registry.Registry
 }
 
-func newFleet(t testing.TB, members, machines int) *fleet {
-	f := &fleet{t: t, etcd: etcdtest.Start(t, &etcdtest.Options{Members: members})}
-	client, err := fleettest.NewClient(f.etcd.Endpoints(), nil)
+func newFleet(t testing.TB, members, machines int, ttl time.Duration) *fleet {
+	f := &fleet{t: t, etcd: etcdtest.Start(t, &etcdtest.Options{
+		Members: members, Arguments: []string{"--unsafe-no-fsync"}, // the disk is not what is tested
+	})}
+	client, err := fleettest.NewClient(f.etcd.Endpoints(), ttl, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
 	f.r = registry.New(client, registry.DefaultPrefix, fleettest.Timeout)
@@ -86,7 +88,8 @@ func (f *fleet) eventually(within time.Duration, what string, ok func() bool) ti
 }
 
 func TestUnitsRunOnOneMachineEach(t *testing.T) {
-	f := newFleet(t, 1, 3)
+	t.Parallel()
+	f := newFleet(t, 1, 3, ttl)
 	f.start()
 	const text = "[Service]\nExecStart=/bin/true\n"
 	for _, name := range []string{"a.service", "b.service", "c.service"} {

@@ -13,9 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"slipway/cmd/internal/fleet/fleetconf"
 	"slipway/cmd/internal/fleet/fleetd"
 	"slipway/cmd/internal/fleet/registry"
 )
@@ -58,7 +58,7 @@ func NewMachine(t testing.TB, endpoints []string, number int, ttl time.Duration)
 func (m *Machine) Start() {
 	m.t.Helper()
 	var err error
-	m.client, err = NewClient(m.endpoints, m.Requests)
+	m.client, err = NewClient(m.endpoints, m.TTL, m.Requests)
 	require.NoError(m.t, err)
 	require.NoError(m.t, os.MkdirAll(m.dir, 0o755))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -136,25 +136,21 @@ func (r *Requests) add(method string) {
 	r.by[filepath.Base(method)]++
 }
 
-// NewClient makes a client of etcd that counts its requests.
-func NewClient(endpoints []string, requests *Requests) (*clientv3.Client, error) {
-	c := clientv3.Config{
-		Endpoints: endpoints, DialTimeout: Timeout, Logger: zap.NewNop(),
-		DialKeepAliveTime: Timeout, DialKeepAliveTimeout: Timeout,
+// NewClient makes a client of etcd as fleetd has it; requests may be nil.
+func NewClient(endpoints []string, ttl time.Duration, requests *Requests) (*clientv3.Client, error) {
+	c := &fleetconf.Config{EtcdServers: endpoints, EtcdTimeout: Timeout, AgentTTL: ttl}
+	if requests == nil {
+		return fleetd.Connect(c)
 	}
-	if requests != nil {
-		c.DialOptions = []grpc.DialOption{
-			grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
-				invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
-				requests.add(method)
-				return invoke(ctx, method, req, reply, cc, o...)
-			}),
-			grpc.WithChainStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn,
-				method string, stream grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
-				requests.add(method)
-				return stream(ctx, d, cc, method, o...)
-			}),
-		}
-	}
-	return clientv3.New(c)
+	return fleetd.Connect(c,
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+			invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+			requests.add(method)
+			return invoke(ctx, method, req, reply, cc, o...)
+		}),
+		grpc.WithChainStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn,
+			method string, stream grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
+			requests.add(method)
+			return stream(ctx, d, cc, method, o...)
+		}))
 }

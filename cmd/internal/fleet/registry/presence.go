@@ -88,7 +88,7 @@ func (p *Presence) join(ctx context.Context) error {
 		}
 	}
 	if lease == 0 {
-		rctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+		rctx, cancel := p.Registry.request(ctx)
 		defer cancel()
 		grant, err := p.Registry.client.Grant(rctx, max(1, int64(p.TTL.Round(time.Second)/time.Second)))
 		if err != nil {
@@ -131,7 +131,7 @@ func (p *Presence) write(ctx context.Context, lease clientv3.LeaseID) error {
 		return err
 	}
 	if old != 0 && old != lease {
-		rctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+		rctx, cancel := p.Registry.request(ctx)
 		defer cancel()
 		if _, err := p.Registry.client.Revoke(rctx, old); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			p.Log.Info("lease of the boot before is left to expire", "error", err)
@@ -140,9 +140,11 @@ func (p *Presence) write(ctx context.Context, lease clientv3.LeaseID) error {
 	return nil
 }
 
-// renew says a word.
+// renew says a word. A member of etcd that hangs must not take the time for
+// others: the wait is short and there are many attempts in half of the TTL.
 func (p *Presence) renew(ctx context.Context, lease clientv3.LeaseID) error {
-	ctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+	const shortest = 500 * time.Millisecond
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), max(shortest, p.TTL/20))
 	defer cancel()
 	answer, err := p.Registry.client.KeepAliveOnce(ctx, lease)
 	if err != nil {
@@ -174,7 +176,7 @@ func (p *Presence) keep(ctx context.Context) error {
 				p.Log.Warn("etcd does not answer; units are left running", "error", err)
 			}
 			failing = true
-			tick.Reset(p.TTL / 20)
+			tick.Reset(p.TTL / 100)
 		default:
 			failing = false
 			tick.Reset(p.TTL / 2)
@@ -213,7 +215,7 @@ func (p *Presence) Leave(ctx context.Context) error {
 	if lease == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.Registry.timeout)
+	ctx, cancel := p.Registry.request(ctx)
 	defer cancel()
 	_, err := p.Registry.client.Revoke(ctx, lease)
 	p.mu.Lock()

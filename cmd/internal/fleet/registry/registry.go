@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -85,20 +86,42 @@ func (r *Registry) txn(ctx context.Context, what string, compares []clientv3.Cmp
 
 // txnAt is txn that also returns the revision it was done at.
 func (r *Registry) txnAt(ctx context.Context, what string, compares []clientv3.Cmp, ops ...clientv3.Op) (done bool, revision int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := r.request(ctx)
 	defer cancel()
-	answer, err := r.client.Txn(ctx).If(compares...).Then(ops...).Commit()
-	if err != nil {
-		return false, 0, fmt.Errorf("%s: %w", what, err)
+	for {
+		answer, err := r.client.Txn(ctx).If(compares...).Then(ops...).Commit()
+		switch {
+		case err == nil:
+			return answer.Succeeded, answer.Header.Revision, nil
+		case !errors.Is(err, rpctypes.ErrNoLeader) || ctx.Err() != nil:
+			return false, 0, fmt.Errorf("%s: %w", what, err)
+		}
+		// Nothing was done. The next member that is asked may have a leader.
+		sleep(ctx, retryPause)
 	}
-	return answer.Succeeded, answer.Header.Revision, nil
+}
+
+// retryPause is between two members that are asked the same.
+const retryPause = 20 * time.Millisecond
+
+// request bounds a request. A member that is cut off from the others says so
+// at once, instead of being silent.
+func (r *Registry) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(clientv3.WithRequireLeader(ctx), r.timeout)
 }
 
 // get reads one key or range. The answer is as of now: etcd asks its majority.
+// Of a member that hangs nothing is heard, so another is asked as well before
+// the time is over.
 func (r *Registry) get(ctx context.Context, what, key string, o ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := r.request(ctx)
 	defer cancel()
-	answer, err := r.client.Get(ctx, key, o...)
+	half, cancelHalf := context.WithTimeout(ctx, r.timeout/2)
+	defer cancelHalf()
+	answer, err := r.client.Get(half, key, o...)
+	if err != nil && ctx.Err() == nil {
+		answer, err = r.client.Get(ctx, key, o...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}

@@ -13,7 +13,7 @@ import (
 type state struct {
 	hosts    map[string]*host
 	ids      []string // of hosts, in byte order
-	jobs     []*Job   // in byte order of the names
+	jobs     []*Job   // see order
 	byName   map[string]*Job
 	replaces *replacements
 	globals  []*Job           // in byte order; empty until they are added to the hosts
@@ -41,7 +41,14 @@ func newState(c *Cluster) *state {
 	}
 	slices.SortFunc(s.jobs, func(a, b *Job) int { return cmp.Compare(a.Name, b.Name) })
 	s.replaces = newReplacements(s.jobs)
+	slices.SortStableFunc(s.jobs, s.order)
 	return s
+}
+
+// order has units that replace others before those, as they decide where the
+// others can be, and is by name else.
+func (s *state) order(a, b *Job) int {
+	return cmp.Or(cmp.Compare(s.replaces.rank[b.Name], s.replaces.rank[a.Name]), cmp.Compare(a.Name, b.Name))
 }
 
 func (s *state) put(j *Job, h *host) {
@@ -65,7 +72,7 @@ func (s *state) want(j *Job, reason string) {
 }
 
 // keep leaves units where they are as far as machines and units there allow;
-// of two that cannot be together the first in byte order stays.
+// of two that cannot be together the first stays.
 func (s *state) keep() {
 	for _, j := range s.jobs {
 		if !j.schedulable() {
@@ -156,12 +163,13 @@ func (s *state) place() {
 	}
 }
 
-// placeWith goes over the units that wait, once.
+// placeWith goes over the units that wait, until one that was placed makes
+// others leave.
 func (s *state) placeWith(choose func(*Job) (*host, string)) (changed bool) {
 	waiting := s.pending
 	s.pending = nil
-	slices.SortFunc(waiting, func(a, b *Job) int { return cmp.Compare(a.Name, b.Name) })
-	for _, j := range waiting {
+	slices.SortFunc(waiting, s.order)
+	for i, j := range waiting {
 		h, reason := choose(j)
 		if h == nil || s.budget == 0 {
 			s.waiting[j.Name] = cmp.Or(reason, s.waiting[j.Name])
@@ -170,10 +178,15 @@ func (s *state) placeWith(choose func(*Job) (*host, string)) (changed bool) {
 		}
 		delete(s.waiting, j.Name)
 		s.put(j, h)
-		s.displace(h, j)
-		s.followPeers()
 		s.budget--
 		changed = true
+		before := len(s.pending)
+		s.displace(h, j)
+		s.followPeers()
+		if len(s.pending) > before {
+			s.pending = append(s.pending, waiting[i+1:]...)
+			break
+		}
 	}
 	return changed
 }
@@ -186,7 +199,7 @@ func (s *state) stay(j *Job) (*host, string) {
 	return nil, ""
 }
 
-// choose gives the machine for a unit: the one that runs it already, else the
+// choose gives the machine for a unit: the one that it has or runs on, else the
 // one with the fewest units. If there is none it says why.
 func (s *state) choose(j *Job) (*host, string) {
 	var best *host
@@ -205,7 +218,7 @@ func (s *state) choose(j *Job) (*host, string) {
 			}
 			continue
 		}
-		if h.ID == j.Runs {
+		if h.ID == j.Runs || h.ID == j.Target {
 			return h, ""
 		}
 		if best == nil || len(h.units) < len(best.units) {
@@ -228,6 +241,7 @@ func (s *state) refuses(h *host, j *Job) string {
 // plan compares what is with what was decided.
 func (s *state) plan() *Plan {
 	p := &Plan{Waiting: s.waiting}
+	slices.SortFunc(s.jobs, func(a, b *Job) int { return cmp.Compare(a.Name, b.Name) })
 	for _, j := range s.jobs {
 		to, reason := s.target(j)
 		if to != j.Target {

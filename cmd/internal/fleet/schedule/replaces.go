@@ -5,13 +5,15 @@ import "slipway/cmd/internal/fleet/unit"
 // replacements says which unit makes which others leave its machine. Units that
 // could so make themselves leave, in a circle, do not replace each other.
 type replacements struct {
-	circle map[string]int // by unit; 0 for one that replaces none
+	// rank is by unit: 0 for one that replaces none, the same for a circle, and
+	// higher than that of those it replaces.
+	rank map[string]int
 }
 
 // newReplacements finds the circles: the strongly connected components of the
 // units that replace others, by Tarjan's algorithm.
 func newReplacements(jobs []*Job) *replacements {
-	r := &replacements{circle: map[string]int{}}
+	r := &replacements{rank: map[string]int{}}
 	var replacing []*Job
 	for _, j := range jobs {
 		if len(j.Rules.Replaces) > 0 {
@@ -50,7 +52,7 @@ func newReplacements(jobs []*Job) *replacements {
 			last := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
 			delete(stacked, last.Name)
-			r.circle[last.Name] = circles
+			r.rank[last.Name] = circles
 			done = last == j
 		}
 	}
@@ -64,5 +66,5 @@ func newReplacements(jobs []*Job) *replacements {
 
 // has says whether one unit makes another leave.
 func (r *replacements) has(from, to *Job) bool {
-	return from != to && r.circle[from.Name] != r.circle[to.Name] && unit.MatchAny(from.Rules.Replaces, to.Name)
+	return from != to && r.rank[from.Name] != r.rank[to.Name] && unit.MatchAny(from.Rules.Replaces, to.Name)
 }
