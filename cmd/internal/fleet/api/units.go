@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -154,17 +155,13 @@ func decodeUnit(r *http.Request, name string) (*Unit, error) {
 // storeUnit stores a file that is new or another than before. What is wanted
 // of a unit stays as it was, unless the request says something else.
 func (s *Server) storeUnit(w http.ResponseWriter, r *http.Request, u *Unit, old *registry.Job) {
-	view, err := s.Store.Load(r.Context())
-	if err != nil {
-		s.fail(w, err)
-		return
-	}
-	others := map[string]*unit.Rules{}
-	for name, job := range view.Jobs {
-		others[name] = job.Rules
-	}
-	if err := unit.CheckCycles(u.Name, u.File().Rules(u.Name), others); err != nil {
+	var cycle unit.CycleError
+	switch err := s.checkCycles(r.Context(), u); {
+	case errors.As(err, &cycle):
 		sendError(w, http.StatusBadRequest, err.Error())
+		return
+	case err != nil:
+		s.fail(w, err)
 		return
 	}
 	desired := unit.State(u.DesiredState)
@@ -174,6 +171,7 @@ func (s *Server) storeUnit(w http.ResponseWriter, r *http.Request, u *Unit, old 
 	case desired == "":
 		desired = old.Desired
 	}
+	var err error
 	if old == nil {
 		err = s.Store.CreateUnit(r.Context(), u.Name, s.NewUID(), u.File(), desired)
 	} else {
@@ -184,4 +182,22 @@ func (s *Server) storeUnit(w http.ResponseWriter, r *http.Request, u *Unit, old 
 		return
 	}
 	w.WriteHeader(http.StatusCreated)
+}
+
+// checkCycles says whether a unit closes a circle with those that are there.
+// Only one that names others can.
+func (s *Server) checkCycles(ctx context.Context, u *Unit) error {
+	rules := u.File().Rules(u.Name)
+	if len(rules.Peers) == 0 && len(rules.Replaces) == 0 {
+		return nil
+	}
+	view, err := s.Store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	others := map[string]*unit.Rules{}
+	for name, job := range view.Jobs {
+		others[name] = job.Rules
+	}
+	return unit.CheckCycles(u.Name, rules, others)
 }

@@ -39,7 +39,7 @@ func Connect(c *fleetconf.Config, o ...grpc.DialOption) (*clientv3.Client, error
 func patience(ttl time.Duration) grpc.DialOption {
 	return grpc.WithConnectParams(grpc.ConnectParams{
 		Backoff:           backoff.Config{BaseDelay: ttl / 100, Multiplier: 1.6, Jitter: 0.2, MaxDelay: ttl / 10},
-		MinConnectTimeout: ttl / 10,
+		MinConnectTimeout: 3 * time.Second,
 	})
 }
 

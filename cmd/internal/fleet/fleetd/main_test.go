@@ -141,8 +141,8 @@ func TestPrograms(t *testing.T) {
 	assert.Len(t, a.systemd.Running(), 1)
 	assert.Len(t, b.systemd.Running(), 1)
 	a.until("list-units --fields=unit,load,active,sub,hash", `UNIT		LOAD	ACTIVE	SUB	HASH
-web@1.service	loaded	active	running	5ae61eb
-web@2.service	loaded	active	running	5ae61eb
+web@1.service	loaded	active	running	41182fa
+web@2.service	loaded	active	running	41182fa
 `)
 	assert.Equal(t, "UNIT\t\tDESC\tDSTATE\t\tGLOBAL\nweb@1.service\tWeb %i\tlaunched\tfalse\nweb@2.service\tWeb %i\tlaunched\tfalse\n",
 		a.fleetctl("list-unit-files --fields=unit,desc,dstate,global"))
@@ -194,7 +194,7 @@ func TestMainRefuses(t *testing.T) {
 		want   string
 		code   int
 	}{
-		{"agent_ttl=1s", nil, "fleetd: DIR/fleet.conf:6: agent_ttl: 1s is not between 2s and 24h0m0s\n", 1},
+		{"agent_ttl=1s", nil, "fleetd: DIR/fleet.conf:5: agent_ttl: 1s is not between 2s and 24h0m0s\n", 1},
 		{"api_listen=:80", nil, "fleetd: DIR/fleet.conf: api_listen needs api_cafile, api_certfile and api_keyfile: whoever reaches the API can run anything as root\n", 1},
 		{"etcd_cafile=/nowhere", nil, "fleetd: etcd_cafile: open /nowhere: no such file or directory\n", 1},
 		{"", []string{"fly"}, "fleetd: unknown command \"fly\"\n", 2},

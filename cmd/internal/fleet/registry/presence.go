@@ -141,11 +141,34 @@ func (p *Presence) write(ctx context.Context, lease clientv3.LeaseID) error {
 }
 
 // renew says a word. A member of etcd that hangs must not take the time for
-// others: the wait is short and there are many attempts in half of the TTL.
+// others, and one that is slow must be waited for: so one after the other is
+// asked, and the first answer counts.
 func (p *Presence) renew(ctx context.Context, lease clientv3.LeaseID) error {
-	const shortest = 500 * time.Millisecond
-	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), max(shortest, p.TTL/20))
+	const attempts = 5
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), p.TTL/4)
 	defer cancel()
+	answers := make(chan error, attempts)
+	next := time.NewTicker(p.TTL / 20)
+	defer next.Stop()
+	var err error
+	for asked, answered := 0, 0; answered < attempts; {
+		if asked < attempts {
+			asked++
+			go func() { answers <- p.renewOnce(ctx, lease) }()
+		}
+		select {
+		case err = <-answers:
+			if err == nil || errors.Is(err, rpctypes.ErrLeaseNotFound) {
+				return err
+			}
+			answered++
+		case <-next.C:
+		}
+	}
+	return err
+}
+
+func (p *Presence) renewOnce(ctx context.Context, lease clientv3.LeaseID) error {
 	answer, err := p.Registry.client.KeepAliveOnce(ctx, lease)
 	if err != nil {
 		return fmt.Errorf("lease: %w", err)

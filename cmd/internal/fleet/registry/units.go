@@ -110,11 +110,10 @@ func (r *Registry) DestroyUnit(ctx context.Context, name string, now time.Time) 
 // the machine's presence.
 func (r *Registry) SetMetadata(ctx context.Context, machine, key, value string) error {
 	name := r.key(machinesDir, machine, "/metadata/", key)
-	_, err := r.txn(ctx, "set metadata", []clientv3.Cmp{clientv3.Compare(clientv3.Value(name), "!=", value)},
-		clientv3.OpPut(name, value))
-	if err == nil && value == "" {
-		// The comparison of a key that is not there never holds.
-		_, err = r.txn(ctx, "set metadata", []clientv3.Cmp{absent(name)}, clientv3.OpPut(name, value))
+	done, err := r.txn(ctx, "set metadata", []clientv3.Cmp{absent(name)}, clientv3.OpPut(name, value))
+	if err == nil && !done {
+		_, err = r.txn(ctx, "set metadata", []clientv3.Cmp{clientv3.Compare(clientv3.Value(name), "!=", value)},
+			clientv3.OpPut(name, value))
 	}
 	if err != nil {
 		return fmt.Errorf("machine %s: %w", machine, err)
