@@ -32,13 +32,11 @@ const (
 type terminal struct {
 	t     *testing.T
 	store *fleettest.Store
-	dir   string
 	env   map[string]string
 	ran   [][]string // programs
 	exit  int        // of programs
 	slept time.Duration
-	// wake is called when the program waits.
-	wake func()
+	piped []string // the last program that was a connection
 }
 
 func newTerminal(t *testing.T) *terminal {
@@ -46,8 +44,11 @@ func newTerminal(t *testing.T) *terminal {
 	s := fleettest.NewStore(
 		&registry.Machine{ID: first, PublicIP: "10.0.0.21", Metadata: metadata},
 		&registry.Machine{ID: second, PublicIP: "10.0.0.22", Metadata: metadata})
-	x := &terminal{t: t, store: s, dir: t.TempDir(), env: map[string]string{}, wake: func() {}}
-	socket := filepath.Join(x.dir, "fleet.sock")
+	x := &terminal{t: t, store: s, env: map[string]string{}}
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	require.NoError(t, err)
+	socket := filepath.Join(dir, "fleet.sock")
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
 	uid := 0
@@ -61,10 +62,9 @@ func newTerminal(t *testing.T) *terminal {
 	return x
 }
 
-// write writes a file into the working directory, which is put before names
-// with a slash.
+// write writes a file into the working directory.
 func (x *terminal) write(name, text string) {
-	require.NoError(x.t, os.WriteFile(filepath.Join(x.dir, name), []byte(text), 0o644))
+	require.NoError(x.t, os.WriteFile(name, []byte(text), 0o644))
 }
 
 // run runs a command line and returns everything that is said: what goes to
@@ -72,25 +72,23 @@ func (x *terminal) write(name, text string) {
 func (x *terminal) run(line string) string {
 	x.t.Helper()
 	var out bytes.Buffer
-	args := strings.Fields(line)
-	for i, a := range args {
-		if _, err := os.Stat(filepath.Join(x.dir, a)); err == nil {
-			args[i] = filepath.Join(x.dir, a)
-		}
-	}
-	code := fleetctl.Main(x.t.Context(), args, &fleetctl.Env{
+	code := fleetctl.Main(x.t.Context(), strings.Fields(line), &fleetctl.Env{
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &marked{&out},
 		Getenv: func(key string) string { return x.env[key] }, Home: "/home/core", MachineID: first,
 		Run: func(_ context.Context, argv []string) (int, error) {
 			x.ran = append(x.ran, argv)
 			return x.exit, nil
 		},
-		Sleep: func(_ context.Context, d time.Duration) { x.slept += d; x.wake() },
+		Pipe: func(_ context.Context, argv []string) (io.ReadWriteCloser, error) {
+			x.piped = argv
+			return net.Dial("unix", "fleet.sock")
+		},
+		Sleep: func(_ context.Context, d time.Duration) { x.slept += d },
 	})
 	if code != 0 {
 		fmt.Fprintf(&out, "exit %d\n", code)
 	}
-	return strings.ReplaceAll(out.String(), x.dir+"/", "")
+	return out.String()
 }
 
 type marked struct{ w io.Writer }
