@@ -37,6 +37,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"slipway/cmd/internal/slots"
 )
 
 // Env is what the programs see of the world.
@@ -61,7 +63,6 @@ type Env struct {
 
 // Files, relative to the root.
 const (
-	bootPath   = "run/slipway/boot.json"       // by the boot engine
 	runPath    = "run/slipway/health.json"     // this boot, for status
 	statePath  = "var/lib/slipway/health.json" // kept
 	motdPath   = "var/lib/slipway/motd"        // a link in /usr/lib/motd.d leads here
@@ -70,6 +71,9 @@ const (
 )
 
 func (e *Env) path(name string) string { return filepath.Join(e.Root, name) }
+
+// machine is where the slots are.
+func (e *Env) machine() slots.Machine { return slots.Machine{Root: e.Root, Mounted: e.Mounted} }
 
 func (e *Env) root() fs.FS { return os.DirFS(e.Root) }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"slipway/cmd/internal/slots"
 )
 
 // Record is one start of a version.
@@ -111,7 +113,7 @@ type live struct {
 	Problems []string `json:"problems,omitempty"`
 	// Slots are as they were when this was written, for readers that may not
 	// read the disk.
-	Slots []Slot `json:"slots,omitempty"`
+	Slots []slots.Slot `json:"slots,omitempty"`
 }
 
 func (e *Env) readLive() (*live, error) {

@@ -144,7 +144,7 @@ func TestStatusErrors(t *testing.T) {
 	m.out.Reset()
 	m.file("run/slipway/boot.json", "[]")
 	assert.Equal(t, 1, health.ShowStatus(t.Context(), nil, m.Env))
-	assert.Equal(t, "slipway-host status: boot report /run/slipway/boot.json: json: cannot unmarshal array into Go value of type health.boot\n",
+	assert.Equal(t, "slipway-host status: boot report /run/slipway/boot.json: json: cannot unmarshal array into Go value of type slots.Boot\n",
 		m.out.String())
 	m.out.Reset()
 	require.NoError(t, os.Remove(m.path("run/slipway/boot.json")))
