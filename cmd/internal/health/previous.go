@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"slipway/cmd/internal/durable"
 	"slipway/cmd/internal/slots"
 )
 
@@ -111,7 +112,7 @@ func (e *Env) writeMotd(s *State) {
 		err = nil
 	}
 	if text.Len() > 0 {
-		err = writeAside(name, []byte(text.String()))
+		err = durable.WriteFile(name, []byte(text.String()))
 	}
 	if err != nil {
 		e.say("login message: %v", err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"slipway/cmd/internal/durable"
 	"slipway/cmd/internal/slots"
 )
 
@@ -66,7 +67,7 @@ func (e *Env) saveState(s *State) error {
 	if err != nil {
 		return fmt.Errorf("internal error: state: %w", err)
 	}
-	if err := writeAside(e.path(statePath), append(text, '\n')); err != nil {
+	if err := durable.WriteFile(e.path(statePath), append(text, '\n')); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	return nil
@@ -130,5 +131,5 @@ func (e *Env) writeLive(l *live) error {
 	if err != nil {
 		return fmt.Errorf("internal error: %w", err)
 	}
-	return writeAside(e.path(runPath), append(text, '\n'))
+	return durable.WriteFile(e.path(runPath), append(text, '\n'))
 }
