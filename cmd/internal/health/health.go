@@ -1,7 +1,6 @@
 // Package health decides when a version has proven itself, and remembers why
 // one did not. It is the program "slipway-host health", which a timer starts
-// soon after every boot, "slipway-host status", which shows what it knows, and
-// update_engine_client, as far as there is something to say without the engine.
+// soon after every boot, and "slipway-host status", which shows what it knows.
 //
 // The policy is data of systemd: a version is healthy when boot-complete.target
 // is reached and every unit it requires has stayed up for HEALTH_SETTLE. Units
