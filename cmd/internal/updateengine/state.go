@@ -44,7 +44,7 @@ type Installed struct {
 	Slot     string `json:"slot"`
 	Payload  string `json:"payload"` // its SHA-256, hex
 	Size     int64  `json:"size"`    // of the payload, bytes
-	Boot     string `json:"boot"` // the kernel's id of the boot it was installed in
+	Boot     string `json:"boot"`    // the kernel's id of the boot it was installed in
 }
 
 // Failure is something that is not to be tried again before a time.
