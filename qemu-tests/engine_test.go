@@ -19,6 +19,10 @@ func TestEngine(t *testing.T) {
 			run   func(*testing.T, *lab)
 		}{
 			{"there-and-back", everyChannel, testThereAndBack},
+			{"refused", everyChannel, testRefused},
+			{"rollback", everyChannel, testRollback},
+			{"power-cuts", alphaOnly, testPowerCuts},
+			{"bad-network", alphaOnly, testBadNetwork},
 		} {
 			if c.scope == alphaOnly && *channelFlag == "ci" && l.Channel != "alpha" {
 				continue

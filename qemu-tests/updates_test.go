@@ -302,3 +302,10 @@ func merge(a, b map[string]string) map[string]string {
 	maps.Copy(all, b)
 	return all
 }
+
+func fileSize(t testing.TB, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	return info.Size()
+}
