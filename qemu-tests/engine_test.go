@@ -23,6 +23,7 @@ func TestEngine(t *testing.T) {
 			{"rollback", everyChannel, testRollback},
 			{"power-cuts", alphaOnly, testPowerCuts},
 			{"bad-network", alphaOnly, testBadNetwork},
+			{"stress", alphaOnly, testStress},
 		} {
 			if c.scope == alphaOnly && *channelFlag == "ci" && l.Channel != "alpha" {
 				continue
