@@ -107,6 +107,7 @@ func testRefused(t *testing.T, l *lab) {
 	m.up(t)
 	m.asks(t)
 	before := m.attributes(t, 3)
+	m.offersInterface(t)
 
 	for _, c := range []struct {
 		name, path, version, code, said string
@@ -138,6 +139,24 @@ func testRefused(t *testing.T, l *lab) {
 	s.offers("", "")
 	assert.Contains(t, m.updates(t), "CURRENT_OP=UPDATE_STATUS_IDLE")
 	m.runs(t, "USR-A", l.release)
+}
+
+// offersInterface looks at com.coreos.update1 with another program, and with
+// the eyes of who may not ask.
+func (m *machine) offersInterface(t testing.TB) {
+	t.Helper()
+	shown := m.run(t, "busctl introspect com.coreos.update1 /com/coreos/update1 com.coreos.update1.Manager | awk '{print $1, $2, $3, $4}'")
+	assert.Equal(t, `NAME TYPE SIGNATURE RESULT/VALUE
+.AttemptUpdate method - -
+.GetStatus method - xdssx
+.ResetStatus method - -
+.StatusUpdate signal xdssx -`, shown)
+	assert.Contains(t, m.run(t, "runuser -u core -- update_engine_client -status"), "CURRENT_OP=UPDATE_STATUS_IDLE")
+	out, code := m.try(t, "runuser -u nobody -- update_engine_client -status")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, out, "update_engine_client: ")
+	assert.Equal(t, "CapEff:\t0000000000000000",
+		m.run(t, "grep ^CapEff /proc/$(systemctl show -P MainPID update-engine.service)/status"))
 }
 
 func tampered(t testing.TB, from, dir string) string {
