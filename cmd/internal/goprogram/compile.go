@@ -132,7 +132,7 @@ func complaint(err error) (kind, string) {
 		words []string
 	}{
 		{mismatched, []string{"checksum mismatch", "SECURITY ERROR"}},
-		{unpinned, []string{"missing go.sum entry", "updates to go.mod needed", "no required module provides"}},
+		{unpinned, []string{"missing go.sum entry", "updates to go.mod needed", "no required module provides", "cannot find module providing"}},
 		{unreachable, []string{"dial tcp", "module lookup disabled", "i/o timeout", "TLS handshake", "no such host"}},
 	} {
 		for _, line := range lines {
