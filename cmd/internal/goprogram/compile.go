@@ -12,10 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
-
+	"slipway/build/flock"
 	"slipway/cmd/internal/hint"
 )
 
@@ -43,7 +41,7 @@ func (p *program) build(ctx context.Context, cacheDir string) (string, error) {
 		return "", err
 	}
 	// Of two builds at a time one compiles, the other waits for it.
-	unlock, err := lockFile(ctx, filepath.Join(dir, ".lock"))
+	unlock, err := flock.Lock(ctx, filepath.Join(dir, ".lock"))
 	if err != nil {
 		return "", err
 	}
@@ -144,33 +142,6 @@ func complaint(err error) (kind, string) {
 		}
 	}
 	return other, lines[len(lines)-1]
-}
-
-// lockFile takes an exclusive lock that other processes honour, and waits for
-// it until ctx ends.
-func lockFile(ctx context.Context, name string) (unlock func(), err error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", name, err)
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, ctx.Err()
-		case <-tick.C:
-		}
-	}
 }
 
 // sumSuffix ends the name of the file that holds the SHA-256 of a program.
