@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 )
@@ -32,6 +33,23 @@ type Env struct {
 	Now    func() time.Time
 	// Sleep returns early when ctx ends.
 	Sleep func(ctx context.Context, d time.Duration)
+}
+
+// Host is the Env of a running machine.
+func Host(name string) Env {
+	return Env{
+		Name: name, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Client: &http.Client{}, Now: time.Now, Sleep: sleep,
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // poll is how often the member is asked, and maxAnswer how much of what it

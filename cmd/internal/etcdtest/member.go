@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -229,6 +230,23 @@ func (m *Member) WaitHealthy() {
 	m.wait("healthy", func(ctx context.Context) bool {
 		var health struct{ Health string }
 		return m.c.ask(ctx, "GET", m.Endpoint+"/health", "", &health) == nil && health.Health == "true"
+	})
+}
+
+// WaitLost waits until the member runs and says that it has no leader.
+func (m *Member) WaitLost() {
+	m.c.t.Helper()
+	m.wait("without a leader", func(ctx context.Context) bool {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Metrics+"/health", nil)
+		if err != nil {
+			return false
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
 	})
 }
 
