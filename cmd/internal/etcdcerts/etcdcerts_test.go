@@ -72,7 +72,7 @@ func TestCluster(t *testing.T) {
 		"ETCD_NAME=c", "ETCD_LISTEN_PEER_URLS=https://[::]:2380", "ETCD_LISTEN_CLIENT_URLS=https://[::]:2379",
 		"ETCD_INITIAL_ADVERTISE_PEER_URLS=https://[2001:db8::3]:2380", "ETCD_INITIAL_CLUSTER_STATE=new",
 		"ETCD_INITIAL_CLUSTER=a=https://10.0.0.1:2380,b=https://b.example.org:2380,c=https://[2001:db8::3]:2380",
-		"ETCD_CERT_FILE=/etc/etcd/tls/server.pem", "ETCD_PEER_TRUSTED_CA_FILE=/etc/etcd/tls/peer-ca.pem",
+		"ETCD_DATA_DIR=/var/lib/etcd/cluster", "ETCD_CERT_FILE=/etc/etcd/tls/server.pem", "ETCD_PEER_TRUSTED_CA_FILE=/etc/etcd/tls/peer-ca.pem",
 	} {
 		assert.Contains(t, env, line+"\n")
 	}
@@ -134,6 +134,8 @@ func TestAddAndRenew(t *testing.T) {
 	assert.Contains(t, read(t, dir, "b", "etcd.env"),
 		"ETCD_INITIAL_CLUSTER=a=https://10.0.0.1:2380,b=https://10.0.0.2:2380\n")
 	assert.Contains(t, env, "ETCD_INITIAL_CLUSTER_STATE=new\n")
+	assert.Contains(t, env, "ETCD_DATA_DIR=/var/lib/etcd/default\n", "of the single node that it is")
+	assert.Contains(t, read(t, dir, "b", "etcd.env"), "ETCD_DATA_DIR=/var/lib/etcd/cluster\n")
 
 	must(t, "--out", dir, "--renew")
 	assert.Equal(t, authority, read(t, dir, "ca.pem"))

@@ -108,8 +108,15 @@ func (m Member) environment(all []Member, token, state string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Member %s of an etcd cluster with TLS: read by etcd.service, before\n"+
 		"# /etc/default/etcd.\n", m.Name)
+	// The data of the single node that a machine begins with would be in the way
+	// of a cluster's.
+	data := "/var/lib/etcd/default"
+	if len(all) > 1 {
+		data = "/var/lib/etcd/cluster"
+	}
 	for _, v := range [][2]string{
 		{"NAME", m.Name},
+		{"DATA_DIR", data},
 		{"LISTEN_CLIENT_URLS", "https://" + anywhere + ":2379"},
 		{"ADVERTISE_CLIENT_URLS", m.url(2379)},
 		{"LISTEN_PEER_URLS", "https://" + anywhere + ":2380"},

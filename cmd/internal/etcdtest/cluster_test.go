@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -175,4 +176,25 @@ func TestV2IsAskedFor(t *testing.T) {
 	m := etcdtest.Start(t, &etcdtest.Options{}).Members()[0]
 	status, _ := put(t, m.Endpoint+"/v2/keys/bar", "x")
 	assert.Equal(t, http.StatusNotFound, status)
+}
+
+// Every variable that etcd.service and etcd-certs set is one that etcd knows:
+// of others it only warns.
+func TestVariablesAreKnown(t *testing.T) {
+	unit, err := os.ReadFile("../../../overlays/etcd/files/usr/lib/systemd/system/etcd.service")
+	require.NoError(t, err)
+	var env []string
+	for line := range strings.Lines(string(unit)) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "Environment=ETCD_"); ok {
+			env = append(env, "ETCD_"+v)
+		}
+	}
+	require.Contains(t, env, "ETCD_ENABLE_V2=true")
+	c := etcdtest.Start(t, &etcdtest.Options{TLS: true, Environment: env})
+	log := c.Members()[0].Log()
+	assert.Contains(t, log, "recognized and used environment variable")
+	assert.NotContains(t, log, "unrecognized environment variable")
+
+	c = etcdtest.Start(t, &etcdtest.Options{Environment: []string{"ETCD_ENABEL_V2=true"}})
+	assert.Contains(t, c.Members()[0].Log(), "unrecognized environment variable", "etcd does not warn any more")
 }

@@ -36,9 +36,9 @@ type Options struct {
 	// Discovery is the URL by which members find each other, in place of a
 	// list: that of a token for as many as there are.
 	Discovery string
-	// Arguments are the arguments of every member, beside what ETCD_ variables
-	// set; etcd refuses what both set.
-	Arguments []string
+	// Environment are ETCD_ variables ("ETCD_QUOTA_BACKEND_BYTES=1000000") of
+	// every member, beside those that make the cluster.
+	Environment []string
 }
 
 // Cluster is a cluster of etcd members.

@@ -97,7 +97,7 @@ func (m *Member) Start() {
 		m.c.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(m.c.etcd, m.c.o.Arguments...)
+	cmd := exec.Command(m.c.etcd)
 	cmd.Env = m.environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: killed}
@@ -127,6 +127,7 @@ func (m *Member) Start() {
 // of power cuts. Nothing of the host's environment is in it.
 func (m *Member) environment() []string {
 	env := append([]string{"PATH=/nonexistent"}, m.c.environment(m.Name, "etcd.env")...)
+	env = append(env, m.c.o.Environment...)
 	initial := m.initial
 	if m.c.o.Discovery != "" {
 		initial = "" // etcd takes one of the two
@@ -159,6 +160,16 @@ func (m *Member) environment() []string {
 }
 
 func (m *Member) log() string { return m.DataDir + ".log" }
+
+// Log is what the member wrote so far.
+func (m *Member) Log() string {
+	m.c.t.Helper()
+	text, err := os.ReadFile(m.log())
+	if err != nil {
+		m.c.t.Fatal(err)
+	}
+	return string(text)
+}
 
 // running says whether the process is there, paused or not.
 func (m *Member) running() bool {
