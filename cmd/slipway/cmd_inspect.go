@@ -317,6 +317,9 @@ func (s *slotDoc) print(out io.Writer) {
 		fmt.Fprintf(out, "  %s %s, hash tree %s, root hash %s\n", f.FSType, megabytes(f.FSSize),
 			megabytes(f.HashSize), f.RootHash)
 		fmt.Fprintf(out, "  kernel /usr/%s %s, boot id %.16s\n", f.UKI.Path, megabytes(f.UKI.Size), f.BootID)
+		if f.RollbackFloor != "" {
+			fmt.Fprintf(out, "  once proven, replaced by %s and newer only\n", f.RollbackFloor)
+		}
 		for _, sig := range s.Signatures {
 			fmt.Fprintf(out, "  signed by %s (%s): %s\n", sig.KeyID, sig.Algorithm, sig.Verdict)
 		}
