@@ -69,9 +69,10 @@ func (p *program) compile(ctx context.Context, aside, out string) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", p.arguments(out)...)
 	cmd.Dir = dir
-	// GOFLAGS is never empty: go would take it from the user's settings.
+	// GOFLAGS is never empty: go would take it from the user's settings. Without
+	// -mod, go.mod and go.sum are read only, and a vendor directory is used.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1",
-		"GOFLAGS=-mod=readonly", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+p.toolchain)
+		"GOFLAGS=-trimpath", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+p.toolchain)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	switch err := cmd.Run(); {
@@ -91,7 +92,7 @@ func (p *program) arguments(out string) []string {
 	for _, v := range p.variables {
 		flags = append(flags, "-X", "'"+v+"'")
 	}
-	return []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=" + strings.Join(flags, " "), "-o", out, p.pkg}
+	return []string{"build", "-buildvcs=false", "-ldflags=" + strings.Join(flags, " "), "-o", out, p.pkg}
 }
 
 // compileError is what go said when it could not make a program.
@@ -136,7 +137,8 @@ func complaint(err error) (kind, string) {
 		for _, line := range lines {
 			for _, word := range c.words {
 				if strings.Contains(line, word) {
-					return c.kind, strings.TrimSpace(line)
+					fact, _, _ := strings.Cut(line, "; to add") // on lines of its own
+					return c.kind, strings.TrimSpace(fact)
 				}
 			}
 		}
