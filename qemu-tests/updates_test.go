@@ -105,6 +105,14 @@ func (u *updates) start(t testing.TB) {
 	u.wire.lead(address)
 }
 
+// forget has the server start anew without what machines told it.
+func (u *updates) forget(t testing.TB) {
+	t.Helper()
+	u.kill()
+	require.NoError(t, os.Remove(filepath.Join(u.dir, ".machines.db")))
+	u.start(t)
+}
+
 // kill ends the server without warning.
 func (u *updates) kill() {
 	_ = u.process.Process.Kill()
