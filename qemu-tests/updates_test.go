@@ -72,7 +72,7 @@ type updates struct {
 // guestServer is where guests find the server.
 const guestServer = "10.0.2.100:80"
 
-func newUpdates(t *testing.T, l *lab) *updates {
+func newUpdates(t testing.TB, l *lab) *updates {
 	u := &updates{lab: l, dir: t.TempDir()}
 	u.wire = newWire(t)
 	u.start(t)
