@@ -76,7 +76,7 @@ func (c *catalog) reload() (changed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen, err := c.look()
-	if err != nil || seen == c.seen {
+	if err != nil || seen == c.seen && c.now.Load() != nil {
 		return false, err
 	}
 	next := &contents{channels: map[string]*channel{}}

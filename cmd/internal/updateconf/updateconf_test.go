@@ -28,7 +28,7 @@ func problems(c *updateconf.Config) string {
 
 func TestDefaults(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
-		RebootStrategy: "reboot", HealthSettle: 45 * time.Second, HealthTimeout: 10 * time.Minute,
+		RebootStrategy: "reboot", HealthSettle: 45 * time.Second, HealthTimeout: 10 * time.Minute, UpdateTries: 2,
 	}, updateconf.Read(fstest.MapFS{}))
 }
 
@@ -38,6 +38,7 @@ func TestOneFileOverTheOther(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
 		Group: "beta", Server: updateconf.ServerDisabled, RebootStrategy: updateconf.RebootOff,
 		HealthSettle: 2 * time.Minute, HealthTimeout: 10 * time.Minute,
+		UpdateTries: 2, MachineAlias: "x",
 	}, c)
 }
 
@@ -57,7 +58,7 @@ func TestProblems(t *testing.T) {
 		{"strategy", "REBOOT_STRATEGY=never",
 			`/etc/coreos/update.conf:1: "never" is not one of reboot, etcd-lock, best-effort, off; taking reboot`},
 		{"time", "HEALTH_SETTLE=soon", `/etc/coreos/update.conf:1: "soon" is not a time such as 45s or 10min; taking 45s`},
-		{"unit", "HEALTH_SETTLE=3d", `/etc/coreos/update.conf:1: "3d" is not a time such as 45s or 10min; taking 45s`},
+		{"unit", "HEALTH_SETTLE=3y", `/etc/coreos/update.conf:1: "3y" is not a time such as 45s or 10min; taking 45s`},
 		{"long", "HEALTH_TIMEOUT=25h", `/etc/coreos/update.conf:1: "25h" is more than 24h0m0s; taking 10m0s`},
 		{"sum", "HEALTH_TIMEOUT=23h 61min", `/etc/coreos/update.conf:1: "23h 61min" is more than 24h0m0s; taking 10m0s`},
 		{"order", "\nHEALTH_TIMEOUT=30",

@@ -110,7 +110,7 @@ func (h *host) fleetctl(line string) string {
 func (h *host) until(line, want string) {
 	h.t.Helper()
 	got := ""
-	for range 200 {
+	for range 1000 {
 		if got = h.fleetctl(line); got == want {
 			return
 		}

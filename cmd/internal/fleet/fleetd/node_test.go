@@ -34,7 +34,7 @@ type fleet struct {
 
 func newFleet(t testing.TB, members, machines int, ttl time.Duration) *fleet {
 	f := &fleet{t: t, etcd: etcdtest.Start(t, &etcdtest.Options{
-		Members: members, Arguments: []string{"--unsafe-no-fsync"}, // the disk is not what is tested
+		Members: members, Environment: []string{"ETCD_UNSAFE_NO_FSYNC=true"}, // the disk is not what is tested
 	})}
 	client, err := fleettest.NewClient(f.etcd.Endpoints(), ttl, nil)
 	require.NoError(t, err)
@@ -72,10 +72,10 @@ func (f *fleet) where(name string) []int {
 	return all
 }
 
-func (f *fleet) eventually(within time.Duration, what string, ok func() bool) time.Duration {
+func (f *fleet) eventually(what string, ok func() bool) time.Duration {
 	f.t.Helper()
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(f.t.Context(), within)
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	for !ok() {
 		select {
@@ -96,7 +96,7 @@ func TestUnitsRunOnOneMachineEach(t *testing.T) {
 		f.launch(name, text)
 	}
 	f.launch("g.service", text+"[X-Fleet]\nGlobal=true\n")
-	f.eventually(10*time.Second, "all run", func() bool {
+	f.eventually("all run", func() bool {
 		return len(f.where("a.service")) == 1 && len(f.where("b.service")) == 1 && len(f.where("c.service")) == 1 &&
 			len(f.where("g.service")) == 3
 	})
@@ -106,12 +106,12 @@ func TestUnitsRunOnOneMachineEach(t *testing.T) {
 	// A machine dies: its unit moves; the others do not.
 	dead := f.where("a.service")[0]
 	f.machines[dead].Kill()
-	took := f.eventually(ttl*3/2, "a runs elsewhere", func() bool { return len(f.where("a.service")) == 2 })
+	took := f.eventually("a runs elsewhere", func() bool { return len(f.where("a.service")) == 2 })
 	t.Logf("failover took %v of a TTL of %v", took, ttl)
 
 	// It comes back, and the unit is there once.
 	f.machines[dead].Start()
-	f.eventually(10*time.Second, "a runs once", func() bool {
+	f.eventually("a runs once", func() bool {
 		return len(f.where("a.service")) == 1 && f.where("a.service")[0] != dead
 	})
 	stops := 0
@@ -125,16 +125,16 @@ func TestUnitsRunOnOneMachineEach(t *testing.T) {
 		before := m.Systemd.Starts()
 		m.Stop()
 		m.Start()
-		f.eventually(5*time.Second, "present", func() bool { return m.Node.Presence.Current() != 0 })
+		f.eventually("present", func() bool { return m.Node.Presence.Current() != 0 })
 		assert.Equal(t, before, m.Systemd.Starts())
 	}
 
 	require.NoError(t, f.r.SetDesired(t.Context(), "b.service", unit.Loaded))
 	require.NoError(t, f.r.DestroyUnit(t.Context(), "g.service", time.Now()))
-	f.eventually(5*time.Second, "b stopped, g gone", func() bool {
+	f.eventually("b stopped, g gone", func() bool {
 		return len(f.where("b.service")) == 0 && len(f.where("g.service")) == 0
 	})
-	f.eventually(5*time.Second, "reports", func() bool {
+	f.eventually("reports", func() bool {
 		running, err := f.r.Running(t.Context())
 		require.NoError(t, err)
 		return slices.Equal(slices.Sorted(maps.Keys(running)), []string{"a.service", "b.service", "c.service"})

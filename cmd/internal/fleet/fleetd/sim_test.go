@@ -141,9 +141,18 @@ func (s *simulation) converged() string {
 	return ""
 }
 
-// converge waits until everything runs as it must.
-func (s *simulation) converge(what string, within time.Duration) time.Duration {
+// patience is for a machine that is busy with other things. What is promised is
+// checked with -full.
+const patience = 90 * time.Second
+
+// converge waits until everything runs as it must. With -full that may take no
+// longer than is promised.
+func (s *simulation) converge(what string, promised time.Duration) time.Duration {
 	s.t.Helper()
+	within := patience
+	if *full {
+		within = promised
+	}
 	begin := time.Now()
 	var why string
 	for why = s.converged(); why != ""; why = s.converged() {
@@ -181,7 +190,7 @@ func (s *simulation) revision() int64 {
 // leader is the machine whose engine leads.
 func (s *simulation) leader() *fleettest.Machine {
 	var leader *fleettest.Machine
-	s.eventually(10*time.Second, "an engine leads", func() bool {
+	s.eventually("an engine leads", func() bool {
 		v, err := s.r.Load(s.t.Context())
 		if err != nil || v.Leader == nil {
 			return false
@@ -203,7 +212,7 @@ func TestSimulation(t *testing.T) {
 	const ttl = 8 * time.Second
 	s := newSimulation(t, 50, ttl)
 	s.start()
-	s.eventually(20*time.Second, "all present", func() bool {
+	s.eventually("all present", func() bool {
 		v, err := s.r.Load(t.Context())
 		return err == nil && len(v.Machines) == 50
 	})
@@ -215,7 +224,9 @@ func TestSimulation(t *testing.T) {
 	took := time.Since(begin)
 	t.Logf("%-45s %v, %d writes, requests %v", "from the first submit", took.Round(10*time.Millisecond),
 		s.revision()-before, s.requests.Take())
-	assert.Less(t, took, 30*time.Second)
+	if *full {
+		assert.Less(t, took, 30*time.Second)
+	}
 	assert.Empty(t, s.stopped())
 
 	requests, writes := s.rates(ttl)
@@ -233,7 +244,7 @@ func TestSimulation(t *testing.T) {
 	for _, m := range dead {
 		m.Kill()
 	}
-	assert.LessOrEqual(t, s.converge("5 machines killed, the engine's among them", ttl*3/2), ttl*3/2)
+	s.converge("5 machines killed, the engine's among them", ttl*3/2)
 	assert.Empty(t, s.stopped())
 
 	for _, m := range dead {

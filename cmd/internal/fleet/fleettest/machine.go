@@ -21,7 +21,7 @@ import (
 )
 
 // Timeout of requests of machines.
-const Timeout = 2 * time.Second
+const Timeout = 5 * time.Second
 
 // Machine is a machine of a fleet: fleetd and a systemd that pretends. It can
 // be killed and started again.

@@ -30,7 +30,7 @@ func file(t testing.TB, text string) *unit.File {
 
 // open gives a registry in a new etcd.
 func open(t *testing.T) (*etcdtest.Cluster, *clientv3.Client, *registry.Registry) {
-	etcd := etcdtest.Start(t, &etcdtest.Options{Arguments: []string{"--unsafe-no-fsync"}})
+	etcd := etcdtest.Start(t, &etcdtest.Options{Environment: []string{"ETCD_UNSAFE_NO_FSYNC=true"}})
 	client, err := fleettest.NewClient(etcd.Endpoints(), ttl, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
