@@ -33,12 +33,17 @@ type Engine struct {
 	// Settle is how long after the making of a registry the engine waits before
 	// it decides: machines that run units of the registry before it come first.
 	Settle time.Duration
-	Now    func() time.Time
-	Log    *slog.Logger
+	// Grace is how long the engine waits for a machine that was lost before it
+	// gives its units to others. When etcd was in trouble machines are lost that
+	// are back in a moment.
+	Grace time.Duration
+	Now   func() time.Time
+	Log   *slog.Logger
 
-	cluster string            // id of the registry that was decided about
-	written int64             // revision of the last decision
-	waiting map[string]string // as logged
+	cluster string               // id of the registry that was decided about
+	written int64                // revision of the last decision
+	waiting map[string]string    // as logged
+	lost    map[string]time.Time // when machines with units were first missed
 	buried  time.Time
 }
 
@@ -146,6 +151,7 @@ func (e *Engine) lead(ctx context.Context, v *registry.View) {
 // machines' reports are asked for before one of them is given away.
 func (e *Engine) plan(ctx context.Context, v *registry.View) (*schedule.Plan, error) {
 	c := v.Schedule()
+	c.Machines = append(c.Machines, e.away(c, v)...)
 	plan := schedule.Decide(c)
 	if !slices.ContainsFunc(plan.Decisions, func(d schedule.Decision) bool { return d.From == "" }) {
 		return plan, nil
@@ -160,6 +166,29 @@ func (e *Engine) plan(ctx context.Context, v *registry.View) (*schedule.Plan, er
 		}
 	}
 	return schedule.Decide(c), nil
+}
+
+// away gives the machines that have units and were lost a moment ago.
+func (e *Engine) away(c *schedule.Cluster, v *registry.View) []schedule.Machine {
+	lost := map[string]time.Time{}
+	var away []schedule.Machine
+	for _, j := range c.Jobs {
+		id := j.Target
+		if _, seen := lost[id]; seen || id == "" || id == schedule.Nowhere || v.Machines[id] != nil {
+			continue
+		}
+		since, known := e.lost[id]
+		if !known {
+			since = e.Now()
+			e.Log.Warn("machine is lost", "machine", id, "grace", e.Grace)
+		}
+		lost[id] = since
+		if e.Now().Sub(since) < e.Grace {
+			away = append(away, schedule.Machine{ID: id, Away: true})
+		}
+	}
+	e.lost = lost
+	return away
 }
 
 func (e *Engine) write(ctx context.Context, v *registry.View, plan *schedule.Plan) error {

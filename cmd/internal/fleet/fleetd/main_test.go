@@ -34,7 +34,7 @@ func newHost(t *testing.T, number int, config string) *host {
 	h := &host{t: t, dir: t.TempDir(), id: fmt.Sprintf("%032x", number), systemd: fleettest.NewSystemd()}
 	h.write("machine-id", h.id+"\n")
 	h.write("boot_id", "0f57950f-4e3f-8744-0f57-950f4e3f8744\n")
-	h.write("fleet.conf", fmt.Sprintf("api_socket=%s\nunits_directory=%s\npublic_ip=10.0.0.%d\nagent_ttl=5s\n%s\n",
+	h.write("fleet.conf", fmt.Sprintf("api_socket=%s\nunits_directory=%s\npublic_ip=10.0.0.%d\nagent_ttl=15s\n%s\n",
 		h.path("fleet.sock"), h.path("units"), number, config))
 	var err error
 	h.log, err = os.Create(h.path("log"))

@@ -56,9 +56,10 @@ func (s *simulation) all(do func(*etcdtest.Member)) {
 // Whatever happens to etcd, no unit is stopped, and none is started anew.
 func TestNothingStops(t *testing.T) {
 	t.Parallel()
-	const ttl = 3 * time.Second // for 30 s
-	away, changing := 6*ttl, 3*ttl
+	ttl := 4 * time.Second // for 30 s
+	away, changing := 5*ttl, 3*ttl
 	if *full {
+		ttl = 10 * time.Second
 		away, changing = 20*ttl, 10*ttl
 	}
 	s := newSimulation(t, 12, ttl)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,10 @@ func (p *Presence) setLease(id clientv3.LeaseID) {
 	}
 }
 
-// Run keeps the machine present until the context ends.
+// Run keeps the machine present until the context ends, and for the time to
+// live after that.
 func (p *Presence) Run(ctx context.Context) {
+	defer p.lastWord()
 	pause := firstPause
 	for ctx.Err() == nil {
 		err := p.join(ctx)
@@ -70,22 +73,32 @@ func (p *Presence) Run(ctx context.Context) {
 	}
 }
 
+// lastWord gives the next program all of the time to live.
+func (p *Presence) lastWord() {
+	lease := p.Current()
+	if lease == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := p.renewOnce(ctx, lease); err != nil {
+		p.Log.Info("lease is not renewed at the end", "error", err)
+	}
+}
+
 // join takes up the old lease, or a new one, and writes the machine's key.
 func (p *Presence) join(ctx context.Context) error {
-	if err := p.ensureCluster(ctx); err != nil {
-		return err
-	}
-	lease := p.Lease
-	if cur := p.Current(); cur != 0 {
-		lease = cur
-	}
-	if lease != 0 {
+	lease := cmp.Or(p.Current(), p.Lease)
+	if lease != 0 { // before all else: time is short
 		switch err := p.renew(ctx, lease); {
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			lease = 0
 		case err != nil:
 			return err
 		}
+	}
+	if err := p.ensureCluster(ctx); err != nil {
+		return err
 	}
 	if lease == 0 {
 		rctx, cancel := p.Registry.request(ctx)

@@ -13,6 +13,7 @@ import (
 type state struct {
 	hosts    map[string]*host
 	ids      []string // of hosts, in byte order
+	live     int      // hosts that are not away
 	jobs     []*Job   // see order
 	byName   map[string]*Job
 	replaces *replacements
@@ -33,6 +34,9 @@ func newState(c *Cluster) *state {
 	}
 	for i := range c.Machines {
 		s.hosts[c.Machines[i].ID] = newHost(&c.Machines[i])
+		if !c.Machines[i].Away {
+			s.live++
+		}
 	}
 	s.ids = slices.Sorted(maps.Keys(s.hosts))
 	for i := range c.Jobs {
@@ -84,6 +88,8 @@ func (s *state) keep() {
 			s.want(j, fmt.Sprintf("target state %s and unit not scheduled", j.Desired))
 		case h == nil:
 			s.want(j, fmt.Sprintf("target Machine(%s) went away", j.Target))
+		case h.Away:
+			s.put(j, h)
 		case h.Draining:
 			s.want(j, fmt.Sprintf("target Machine(%s) is draining", j.Target))
 		default:
@@ -204,16 +210,16 @@ func (s *state) stay(j *Job) (*host, string) {
 func (s *state) choose(j *Job) (*host, string) {
 	var best *host
 	reason := "no agents able to run job"
-	if len(s.ids) == 0 {
+	if s.live == 0 {
 		reason = "zero agents available"
 	}
 	for _, id := range s.ids {
 		h := s.hosts[id]
-		if h.Draining {
+		if h.Draining || h.Away {
 			continue
 		}
 		if no := s.refuses(h, j); no != "" {
-			if len(s.ids) == 1 || len(j.Rules.Peers) > 0 || unit.MatchMachine(j.Rules.MachineID, h.ID) {
+			if s.live == 1 || len(j.Rules.Peers) > 0 || unit.MatchMachine(j.Rules.MachineID, h.ID) {
 				reason = no
 			}
 			continue

@@ -37,6 +37,9 @@ func (h *host) names() []string { return slices.Sorted(maps.Keys(h.units)) }
 // suits says whether the machine itself is what the unit asks for; "" if it
 // is, else why not.
 func (h *host) suits(j *Job) string {
+	if h.Away {
+		return "" // nothing is known of it
+	}
 	if j.Rules.MachineID != "" && !unit.MatchMachine(j.Rules.MachineID, h.ID) {
 		return fmt.Sprintf("agent ID %q does not match required %q", h.ID, j.Rules.MachineID)
 	}

@@ -27,7 +27,7 @@ func (w *world) machineID() string { return fmt.Sprintf("m%02d", w.IntN(12)) }
 func (w *world) machine() schedule.Machine {
 	w.names++
 	return schedule.Machine{
-		ID: w.machineID(), Draining: w.IntN(8) == 0,
+		ID: w.machineID(), Draining: w.IntN(8) == 0, Away: w.IntN(8) == 0,
 		Metadata: map[string]string{"k": fmt.Sprint(w.IntN(3)), "l": fmt.Sprint(w.IntN(2))},
 	}
 }
@@ -78,7 +78,8 @@ func (w *world) change() {
 		}
 	case 3:
 		if n := len(w.Machines); n > 0 {
-			w.Machines[w.IntN(n)].Draining = w.IntN(2) == 0
+			m := &w.Machines[w.IntN(n)]
+			m.Draining, m.Away = w.IntN(2) == 0, w.IntN(4) == 0
 		}
 	case 4:
 		if n := len(w.Jobs); n > 0 {
@@ -178,6 +179,9 @@ func (w *world) replaces(a, b *schedule.Job) bool {
 
 // allows says whether a unit could be on a machine with what is there.
 func (w *world) allows(m *schedule.Machine, held []string, j *schedule.Job) bool {
+	if m.Away {
+		return j.Target == m.ID
+	}
 	if !suits(m, j) {
 		return false
 	}
@@ -201,11 +205,11 @@ func (w *world) check(t *testing.T, p *schedule.Plan) {
 		held[m.ID] = schedule.Held(m, w.Jobs)
 		for _, name := range held[m.ID] {
 			j := w.find(name)
-			assert.True(t, w.allows(m, held[m.ID], j), "%s must not be on %s with %v", name, m.ID, held[m.ID])
+			assert.True(t, m.Away || w.allows(m, held[m.ID], j), "%s must not be on %s with %v", name, m.ID, held[m.ID])
 		}
 		for k := range w.Jobs {
 			j := &w.Jobs[k]
-			if j.Rules.Global && j.Desired != unit.Inactive && !slices.Contains(held[m.ID], j.Name) {
+			if j.Rules.Global && j.Desired != unit.Inactive && !m.Away && !slices.Contains(held[m.ID], j.Name) {
 				assert.False(t, w.allows(m, held[m.ID], j), "global %s is not on %s", j.Name, m.ID)
 			}
 		}
@@ -237,6 +241,10 @@ func (w *world) checkMoves(t *testing.T, p *schedule.Plan, held map[string][]str
 		j := w.find(d.Unit)
 		i := slices.IndexFunc(w.Machines, func(m schedule.Machine) bool { return m.ID == d.From })
 		if i < 0 || w.Machines[i].Draining || j.Desired == unit.Inactive || j.Rules.Global {
+			continue
+		}
+		if w.Machines[i].Away {
+			assert.Contains(t, d.Reason, "required peer", "%s was moved off %s", d.Unit, d.From)
 			continue
 		}
 		assert.False(t, w.allows(&w.Machines[i], held[d.From], j), "%s was moved off %s: %s", d.Unit, d.From, d.Reason)

@@ -29,6 +29,9 @@ type Machine struct {
 	// Draining machines are about to restart: they get no unit and lose those
 	// that can run elsewhere.
 	Draining bool
+	// Away machines were lost a moment ago and may be back: they get no unit and
+	// keep those they have.
+	Away bool
 }
 
 // Job is a unit and what is known of where it runs.

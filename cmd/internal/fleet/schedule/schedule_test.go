@@ -16,7 +16,7 @@ import (
 
 // cluster reads a cluster from lines of text:
 //
-//	machine ID key=value... [draining]
+//	machine ID key=value... [draining] [away]
 //	NAME desired target [runs=ID] [Option=value]...
 func cluster(t testing.TB, text string) *schedule.Cluster {
 	t.Helper()
@@ -29,7 +29,7 @@ func cluster(t testing.TB, text string) *schedule.Cluster {
 				if key, value, ok := strings.Cut(w, "="); ok {
 					m.Metadata[key] = value
 				}
-				m.Draining = m.Draining || w == "draining"
+				m.Draining, m.Away = m.Draining || w == "draining", m.Away || w == "away"
 			}
 			c.Machines = append(c.Machines, m)
 			continue
@@ -176,6 +176,8 @@ b launched m1 MachineID=m1
 c launched ?`,
 			"a m1>m2: target Machine(m1) is draining\nc ?>m2: " + fresh + "\n"},
 		{"draining, and no other machine", "machine m1 draining\na launched m1\nb launched m1 MachineOf=a.service\nc launched ?", "c waits: no agents able to run job\n"},
+		{"away for a moment", "machine m1 away\nmachine m2\na launched m1 MachineMetadata=k=v\nb launched ?\nc launched ?\nd launched m2",
+			"b ?>m2: " + fresh + "\nc ?>m2: " + fresh + "\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want := strings.TrimPrefix(c.want, "\n")
