@@ -42,7 +42,8 @@ func (v *metadataValue) UnmarshalJSON(text []byte) error {
 func (o *metadataOp) target() (machine, key string, ok bool) {
 	const longest = 512
 	parts := strings.Split(o.Path, "/")
-	if len(o.Path) > longest || len(parts) != 4 || parts[0] != "" || parts[1] == "" || parts[2] != "metadata" || parts[3] == "" {
+	if len(o.Path) > longest || len(parts) != 4 || parts[0] != "" || parts[1] == "" || parts[2] != "metadata" ||
+		parts[3] == "" {
 		return "", "", false
 	}
 	for _, r := range parts[3] {

@@ -49,16 +49,27 @@ func (s *session) globalFlags() *flag.FlagSet {
 	o := &s.options
 	f.BoolVar(&o.debug, "debug", false, "Print out more debug information to stderr")
 	f.BoolVar(&o.version, "version", false, "Print the version and exit")
-	f.StringVar(&o.driver, "driver", "API", "Adapter used to execute fleetctl commands. The only one is \"API\".")
-	f.StringVar(&o.endpoint, "endpoint", defaultEndpoint, "Location of the fleet API: unix:///PATH, http://HOST:PORT or https://HOST:PORT")
-	f.Float64Var(&o.requestTimeout, "request-timeout", 3, "Amount of time in seconds to allow a single request before considering it failed.")
-	f.StringVar(&o.keyFile, "key-file", "", "Location of TLS key file used to secure communication with the fleet API")
-	f.StringVar(&o.certFile, "cert-file", "", "Location of TLS cert file used to secure communication with the fleet API")
-	f.StringVar(&o.caFile, "ca-file", "", "Location of TLS CA file used to secure communication with the fleet API")
-	f.StringVar(&o.tunnel, "tunnel", "", "Establish an SSH tunnel through the provided address for communication with fleet.")
-	f.StringVar(&o.knownHosts, "known-hosts-file", defaultKnownHosts, "File used to store remote machine fingerprints. Ignored if strict host key checking is disabled.")
-	f.BoolVar(&o.strictHostKeys, "strict-host-key-checking", true, "Verify host keys presented by remote machines before initiating SSH connections.")
-	f.Float64Var(&o.sshTimeout, "ssh-timeout", 10, "Amount of time in seconds to allow for SSH connection initialization before failing.")
+	f.StringVar(&o.driver, "driver", "API",
+		"Adapter used to execute fleetctl commands. The only one is \"API\".")
+	f.StringVar(&o.endpoint, "endpoint", defaultEndpoint,
+		"Location of the fleet API: unix:///PATH, http://HOST:PORT or https://HOST:PORT")
+	f.Float64Var(&o.requestTimeout, "request-timeout", 3,
+		"Amount of time in seconds to allow a single request before considering it failed.")
+	f.StringVar(&o.keyFile, "key-file", "",
+		"Location of TLS key file used to secure communication with the fleet API")
+	f.StringVar(&o.certFile, "cert-file", "",
+		"Location of TLS cert file used to secure communication with the fleet API")
+	f.StringVar(&o.caFile, "ca-file", "",
+		"Location of TLS CA file used to secure communication with the fleet API")
+	f.StringVar(&o.tunnel, "tunnel", "",
+		"Establish an SSH tunnel through the provided address for communication with fleet.")
+	f.StringVar(&o.knownHosts, "known-hosts-file", defaultKnownHosts,
+		"File used to store remote machine fingerprints. Ignored if strict host key checking is "+
+			"disabled.")
+	f.BoolVar(&o.strictHostKeys, "strict-host-key-checking", true,
+		"Verify host keys presented by remote machines before initiating SSH connections.")
+	f.Float64Var(&o.sshTimeout, "ssh-timeout", 10,
+		"Amount of time in seconds to allow for SSH connection initialization before failing.")
 	f.StringVar(&o.sshUser, "ssh-username", "core", "Username to use when connecting to a machine.")
 	return f
 }
@@ -131,8 +142,12 @@ func listFlags(fields, valid string) func(*flag.FlagSet, *options) {
 }
 
 func blockFlags(f *flag.FlagSet, o *options) {
-	f.IntVar(&o.blockAttempts, "block-attempts", 0, "Wait until the units have changed, performing up to N attempts of 2 seconds before giving up. A value of 0 indicates no limit. Does not apply to global units.")
-	f.BoolVar(&o.noBlock, "no-block", false, "Do not wait until the units have changed before exiting. Always the case for global units.")
+	f.IntVar(&o.blockAttempts, "block-attempts", 0,
+		"Wait until the units have changed, performing up to N attempts of 2 seconds before giving "+
+			"up. A value of 0 indicates no limit. Does not apply to global units.")
+	f.BoolVar(&o.noBlock, "no-block", false,
+		"Do not wait until the units have changed before exiting. Always the case for global "+
+			"units.")
 }
 
 func createFlags(f *flag.FlagSet, o *options) {
@@ -157,10 +172,13 @@ func restartFlags(f *flag.FlagSet, o *options) {
 func journalFlags(f *flag.FlagSet, o *options) {
 	sshPortFlag(f, o)
 	f.IntVar(&o.lines, "lines", 10, "Number of recent log lines to return")
-	f.BoolVar(&o.follow, "follow", false, "Continuously print new entries as they are appended to the journal.")
+	f.BoolVar(&o.follow, "follow", false,
+		"Continuously print new entries as they are appended to the journal.")
 	f.BoolVar(&o.follow, "f", false, "Shorthand for --follow")
 	f.BoolVar(&o.sudo, "sudo", false, "Execute journal command with sudo")
-	f.StringVar(&o.output, "output", "short", "Output mode. This will be passed unaltered to journalctl on the machine, and hence supports the same modes as that command.")
+	f.StringVar(&o.output, "output", "short",
+		"Output mode. This will be passed unaltered to journalctl on the machine, and hence "+
+			"supports the same modes as that command.")
 }
 
 func sshFlags(f *flag.FlagSet, o *options) {

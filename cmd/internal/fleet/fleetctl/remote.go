@@ -223,7 +223,8 @@ func (s *session) address() (address string, command []string, err error) {
 	onUnit, unitErr := s.addressOfUnit(what)
 	switch {
 	case machineErr == nil && unitErr == nil:
-		return "", nil, fmt.Errorf("ambiguous argument, both machine and unit found for `%s`.\nPlease use flag `--machine` or `--unit` to refine the search", what)
+		return "", nil, fmt.Errorf("ambiguous argument, both machine and unit found for `%s`.\n"+
+			"Please use flag `--machine` or `--unit` to refine the search", what)
 	case machineErr == nil:
 		return machine, s.args[1:], nil
 	case unitErr == nil:

@@ -18,6 +18,7 @@ import (
 	"slipway/cmd/internal/fleet/fleetctl"
 	"slipway/cmd/internal/fleet/fleetd"
 	"slipway/cmd/internal/fleet/fleettest"
+	"slipway/cmd/internal/fleet/registry"
 )
 
 // host is a machine on which the programs themselves run.
@@ -123,8 +124,12 @@ func (h *host) until(line, want string) {
 func TestPrograms(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, &etcdtest.Options{})
-	etcd.EnableAuth("secret")
-	config := fmt.Sprintf("etcd_servers=%q\netcd_username=root\netcd_password=secret\nmetadata=role=test", etcd.Endpoints())
+	etcd.Etcdctl("user", "add", "fleet:secret")
+	etcd.Etcdctl("role", "add", "fleet")
+	etcd.Etcdctl("role", "grant-permission", "fleet", "readwrite", "--prefix", registry.DefaultPrefix)
+	etcd.Etcdctl("user", "grant-role", "fleet", "fleet")
+	etcd.EnableAuth("of root")
+	config := fmt.Sprintf("etcd_servers=%q\netcd_username=fleet\netcd_password=secret\nmetadata=role=test", etcd.Endpoints())
 	var hosts []*host
 	for i := range 2 {
 		hosts = append(hosts, newHost(t, i+1, config))

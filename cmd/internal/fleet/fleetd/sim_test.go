@@ -209,7 +209,7 @@ func (s *simulation) leader() *fleettest.Machine {
 // that lives is ever stopped, but for units that moved while it was away.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	const ttl = 8 * time.Second
+	const ttl = 15 * time.Second
 	s := newSimulation(t, 50, ttl)
 	s.start()
 	s.eventually("all present", func() bool {
@@ -229,7 +229,7 @@ func TestSimulation(t *testing.T) {
 	}
 	assert.Empty(t, s.stopped())
 
-	requests, writes := s.rates(ttl)
+	requests, writes := s.rates(10 * time.Second)
 	t.Logf("%-45s %.2f writes/s, requests/s %.2v", "idle, 50 machines", writes, requests)
 	assert.LessOrEqual(t, writes, 5.0, "one each second for ten machines")
 
@@ -259,12 +259,12 @@ func TestSimulation(t *testing.T) {
 	leader.Pause()
 	s.submit(1000, 1010)
 	s.converge("10 more units while etcd's leader hangs", 30*time.Second)
-	time.Sleep(ttl)
+	time.Sleep(ttl / 3)
 	leader.Resume()
 	s.etcd.Leader().Isolate()
 	s.submit(1010, 1020)
 	s.converge("10 more units while etcd's leader is cut off", 30*time.Second)
-	time.Sleep(ttl)
+	time.Sleep(ttl / 3)
 	s.converge("it still is", time.Second)
 	s.etcd.Heal()
 	s.converge("and is back", 30*time.Second)

@@ -169,7 +169,7 @@ func (m *Mirror) isCurrent(ctx context.Context) (bool, error) {
 }
 
 func (m *Mirror) read(ctx context.Context) error {
-	model, rev, etcd, err := m.r.load(ctx, func(err error) { m.log.Error("registry has a value that makes no sense", "error", err) })
+	model, rev, etcd, err := m.r.load(ctx, m.complain)
 	if err != nil {
 		return err
 	}
@@ -178,6 +178,10 @@ func (m *Mirror) read(ctx context.Context) error {
 	m.model, m.rev, m.etcd = model, rev, etcd
 	m.announce()
 	return nil
+}
+
+func (m *Mirror) complain(err error) {
+	m.log.Error("registry has a value that makes no sense", "error", err)
 }
 
 // announce says that there is something newer. The lock is held.
@@ -240,7 +244,7 @@ func (m *Mirror) apply(answer clientv3.WatchResponse) {
 			kv = nil
 		}
 		if err := m.model.set(string(e.Kv.Key), kv); err != nil {
-			m.log.Error("registry has a value that makes no sense", "error", err)
+			m.complain(err)
 		}
 	}
 	m.rev = max(m.rev, rev)

@@ -85,7 +85,9 @@ func (r *Registry) txn(ctx context.Context, what string, compares []clientv3.Cmp
 }
 
 // txnAt is txn that also returns the revision it was done at.
-func (r *Registry) txnAt(ctx context.Context, what string, compares []clientv3.Cmp, ops ...clientv3.Op) (done bool, revision int64, err error) {
+func (r *Registry) txnAt(ctx context.Context, what string, compares []clientv3.Cmp, ops ...clientv3.Op) (
+	done bool, revision int64, err error,
+) {
 	ctx, cancel := r.request(ctx)
 	defer cancel()
 	for {

@@ -34,7 +34,9 @@ func (r *Registry) leads(l *Leader) clientv3.Cmp {
 // leads and the units are still as they were in the view. Otherwise the error
 // is ErrChanged, and the rest is not written. It returns the revision of the
 // last part that was.
-func (r *Registry) SetTargets(ctx context.Context, l *Leader, v *View, decisions []schedule.Decision) (revision int64, err error) {
+func (r *Registry) SetTargets(ctx context.Context, l *Leader, v *View, decisions []schedule.Decision) (
+	revision int64, err error,
+) {
 	const each = (maxOps - 1) / 3 // comparisons
 	for len(decisions) > 0 {
 		part := decisions[:min(each, len(decisions))]
