@@ -33,6 +33,8 @@ type Presence struct {
 	Joined func(clientv3.LeaseID)
 	Log    *slog.Logger
 
+	joined bool // once at least
+
 	mu    sync.Mutex
 	lease clientv3.LeaseID // 0 while there is none
 }
@@ -112,6 +114,7 @@ func (p *Presence) join(ctx context.Context) error {
 	if err := p.write(ctx, lease); err != nil {
 		return err
 	}
+	p.joined = true
 	p.setLease(lease)
 	return nil
 }
@@ -138,6 +141,12 @@ func (p *Presence) write(ctx context.Context, lease clientv3.LeaseID) error {
 		old = clientv3.LeaseID(answer.Kvs[0].Lease)
 		if old == lease && string(answer.Kvs[0].Value) == value {
 			return nil
+		}
+		// Once this boot was there, another boot is another machine: it took the
+		// place. What it says is left to it.
+		if m, err := decode[Machine](answer.Kvs[0]); err == nil && p.joined && m.Boot != p.Machine.Boot {
+			p.complain(m)
+			old = 0
 		}
 	}
 	if _, err := p.Registry.txn(ctx, "write machine", nil, clientv3.OpPut(key, value, clientv3.WithLease(lease))); err != nil {
@@ -216,17 +225,33 @@ func (p *Presence) keep(ctx context.Context) error {
 		default:
 			failing = false
 			tick.Reset(p.TTL / 2)
-			if p.missing() {
-				return errors.New("machine's key is gone")
+			if err := p.check(); err != nil {
+				return err
 			}
 		}
 	}
 }
 
-// missing says whether the registry is known to lack this machine.
-func (p *Presence) missing() bool {
+// check says whether the registry is known to lack this machine. If another
+// machine took its place it only complains: both would run the same units, and
+// a struggle would not help.
+func (p *Presence) check() error {
 	v, _ := p.Mirror.View()
-	return v != nil && (v.Cluster == nil || v.Machines[p.Machine.ID] == nil)
+	if v == nil {
+		return nil
+	}
+	m := v.Machines[p.Machine.ID]
+	switch {
+	case v.Cluster == nil || m == nil:
+		return errors.New("machine's key is gone")
+	case m.lease != int64(p.Current()):
+		p.complain(m)
+	}
+	return nil
+}
+
+func (p *Presence) complain(other *Machine) {
+	p.Log.Error("another machine has the id of this one", "machine", other.ID, "ip", other.PublicIP)
 }
 
 // SetDraining says that this boot of the machine is about to end, or takes it

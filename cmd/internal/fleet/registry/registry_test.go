@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -279,12 +280,44 @@ func TestPresence(t *testing.T) {
 		return err == nil && len(reports) == 0
 	}, 10*time.Second, 10*time.Millisecond, "reports of the boot before are gone")
 
+	// Another machine with the same id: a copy of the disk, say.
+	var said syncBuffer
+	fourth := presence(t, r, m, "m1")
+	fourth.Machine.PublicIP, fourth.Machine.Boot = "10.0.0.4", "b4"
+	third.Log = slog.New(slog.NewTextHandler(&said, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { fourth.Run(ctx); close(done) }()
+	require.Eventually(t, func() bool {
+		return strings.Contains(said.String(), `msg="another machine has the id of this one" machine=m1 ip=10.0.0.4`)
+	}, 30*time.Second, 10*time.Millisecond)
+	cancel()
+	<-done
+
 	_, err := client.Delete(t.Context(), "/fleet/", clientv3.WithPrefix())
 	require.NoError(t, err)
 	until("gone", func(v *registry.View) bool { return v.Machines["m1"] == nil })
 	until("back", func(v *registry.View) bool { return v.Machines["m1"] != nil && v.Cluster != nil })
 	require.NoError(t, third.Leave(t.Context()))
 	until("left", func(v *registry.View) bool { return v.Machines["m1"] == nil })
+}
+
+// syncBuffer can be written and read at once.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 func TestReports(t *testing.T) {
