@@ -15,3 +15,6 @@ func Longest(t testing.TB, old, fresh []byte, at int) (length, pos int) {
 	require.NoError(t, err)
 	return newMatcher(old, fresh, sa).longest(at)
 }
+
+// Streams is how many streams a patch has.
+const Streams = streams

@@ -186,7 +186,7 @@ func TestDeterministic(t *testing.T) {
 // The format stands: what was written once is applied for ever. Files that are
 // not there are recorded.
 func TestFormat(t *testing.T) {
-	name := func(what string) string { return filepath.Join("testdata", "format-1."+what) }
+	name := func(what string) string { return filepath.Join("testdata", "format-2."+what) }
 	if _, err := os.Stat(name("patch")); os.IsNotExist(err) {
 		rnd := rand.New(rand.NewPCG(5, 5))
 		was := program(rnd, 70_000)
@@ -205,7 +205,7 @@ func TestFormat(t *testing.T) {
 		require.NoError(t, err)
 	}
 	got := apply(t, files[0], files[2], len(files[1]))
-	assert.True(t, bytes.Equal(files[1], got), "the models have changed: the format needs a new number")
+	assert.True(t, bytes.Equal(files[1], got), "what patches mean has changed: the format needs a new number")
 }
 
 func TestDamage(t *testing.T) {
@@ -234,24 +234,28 @@ func TestRefuses(t *testing.T) {
 	old := []byte("old data")
 	good, err := patch.Make(old, []byte("new data"))
 	require.NoError(t, err)
-	head := func(v ...byte) []byte { return append([]byte{1}, v...) }
+	streams := make([]byte, patch.Streams) // all of them empty
+	head := func(v ...byte) []byte { return append(append([]byte{2}, v...), streams...) }
 	for _, c := range []struct {
 		name, want string
 		patch      []byte
 		size       int64
 	}{
-		{"empty", "patch: unexpected EOF", nil, 8},
-		{"other format", "patch: format 2, want 1", []byte{2}, 8},
+		{"empty", "patch: ends too early", nil, 8},
+		{"other format", "patch: format 1, want 2", []byte{1}, 8},
 		{"other size", "patch: leads from 8 bytes to 8, want from 8 to 9", good, 9},
-		{"short", "patch: a segment outside of the data", good[:8], 8},
+		{"short", "patch: ends too early", good[:len(good)-1], 8},
+		{"long", "patch: 1 bytes too many", append(good[:len(good):len(good)], 7), 8},
+		{"short header", "patch: ends too early", good[:3], 8},
 		{"too large", "patch: bad header", head(8, 0xff, 0xff, 0xff, 0xff, 0x7f), 8},
-		{"too many segments", "patch: bad header", head(8, 8, 8, 0xff, 0xff, 0xff, 1), 8},
-		{"too many frames", "patch: bad header", head(8, 8, 8, 1, 17, 0), 8},
-		{"frame outside", "patch: bad header", head(8, 8, 8, 1, 1, 0, 4, 5, 9), 8},
-		{"new frame outside", "patch: a frame of 9 bytes at 0", head(8, 8, 8, 1, 0, 1, 0, 9, 9), 8},
-		{"huge frame", "patch: bad header",
-			head(8, 8, 0x80, 0x80, 0x80, 0x80, 4, 0xff, 0xff, 63, 0, 1, 0, 8, 0x80, 0x80, 0x80, 0x80, 4), 8},
-		{"no segments", "patch: segments of 0 bytes, want 8", head(8, 8, 8, 0, 0, 0, 0, 0, 0, 0), 8},
+		{"too many frames", "patch: bad header", head(8, 8, 17), 8},
+		{"old frame outside", "patch: bad header", head(8, 8, 1, 4, 5, 0, 0, 0, 8, 1), 8},
+		{"new frame outside", "patch: bad header", head(8, 8, 1, 0, 8, 0, 0, 0, 9, 1), 8},
+		{"frames that overlap", "patch: bad header", head(8, 8, 2, 0, 8, 0, 0, 0, 4, 1, 0, 0, 0, 0, 3, 5, 1), 8},
+		{"huge frame", "patch: takes more than 64 MiB of memory", head(8, 8, 1, 0, 8, 0x80, 0x80, 0x80, 8, 0, 0, 8, 1), 8},
+		{"no frame", "patch: old frame: unexpected EOF", head(8, 8, 1, 0, 0, 9, 9, 0, 8, 1), 8},
+		{"bad frame", "patch: old frame: bad frame", head(8, 8, 1, 0, 8, 9, 9, 0, 8, 1), 8},
+		{"nothing", "patch: ends too early", head(8, 8, 0), 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := patch.Apply(io.Discard, c.size, bytes.NewReader(old), int64(len(old)), c.patch)
@@ -308,6 +312,7 @@ func FuzzApply(f *testing.F) {
 	p, err = patch.Make(old, old[:1000])
 	require.NoError(f, err)
 	f.Add(p, uint32(1000))
+	f.Add(p, uint32(0))
 	f.Fuzz(func(t *testing.T, p []byte, size uint32) {
 		var out bytes.Buffer
 		err := patch.Apply(&out, int64(size%(1<<20)), bytes.NewReader(old), int64(len(old)), p)

@@ -1,16 +1,15 @@
-// Package zframe takes Zstandard frames (RFC 8878) apart into their content
-// and the decisions that the compressor made, and puts them together again, to
-// the bit. A patch can then refer to the content, of which a compressed file
-// shows nothing, and state the decisions beside it.
+// Package zframe takes Zstandard frames (RFC 8878) apart into literals and the
+// decisions that the compressor made, and puts them together again, to the bit.
+// A patch can then compare these, of which a compressed file shows nothing.
 //
 // It compresses nothing itself, knows no dictionaries, and does not check the
 // checksum of a frame: its bytes are part of what is kept.
 package zframe
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 )
 
 // MaxBlock is the largest content of a block, in bytes.
@@ -33,16 +32,18 @@ const (
 	Treeless
 )
 
-// Block is what there is to know of a block beside its content.
+// Block is all there is to know of a block.
 type Block struct {
 	Last bool
 	Type Type
 	Size int // of the content, bytes
+	// Literals are those bytes of the content that no match gives. Of an RLE
+	// block it is the one byte that is repeated.
+	Literals []byte
 
 	// Of compressed blocks:
-	Literals     Type
+	LiteralsType Type
 	LiteralsForm uint8  // of the sizes in the section's header, 0 to 3
-	LiteralsSize int    // bytes; follows from the sequences
 	Tree         []byte // description of the code of Compressed literals
 	Modes        uint8  // of the three tables, as in the section's header
 	Tables       [3][]byte
@@ -177,34 +178,50 @@ func (e *entropy) setTables(b *Block) error {
 	return nil
 }
 
+// AppendContent appends the content of the block to that of the blocks before
+// it. recent is where the latest offsets are kept from block to block.
+func (b *Block) AppendContent(content []byte, recent *Recent) ([]byte, error) {
+	if b.Type == RLE {
+		return append(content, bytes.Repeat(b.Literals, b.Size)...), nil
+	}
+	literals := b.Literals
+	for _, s := range b.Sequences {
+		content = append(content, literals[:s.Literals]...)
+		literals = literals[s.Literals:]
+		offset := int(recent.Offset(s))
+		if offset == 0 || offset > len(content) {
+			return nil, errFrame
+		}
+		for left := int(s.Match); left > 0; {
+			n := min(left, offset)
+			content = append(content, content[len(content)-offset:][:n]...)
+			left -= n
+		}
+	}
+	return append(content, literals...), nil
+}
+
 // Writer puts a frame together.
 type Writer struct {
 	entropy
 	bits bitWriter
 	part bitWriter
-
-	chosen []byte // literals
 }
 
-// Append appends a block of this content to out.
-func (w *Writer) Append(out []byte, b *Block, content []byte) ([]byte, error) {
-	literals, err := w.pick(b, content)
-	if err != nil {
-		return nil, err
-	}
+// Append appends a block to out.
+func (w *Writer) Append(out []byte, b *Block) ([]byte, error) {
 	start := len(out)
 	out = append(out, 0, 0, 0)
 	size := b.Size
+	var err error
 	switch b.Type {
-	case Raw:
-		out = append(out, literals...)
-	case RLE:
-		if len(literals) == 0 {
+	case Raw, RLE:
+		if b.Type == RLE && len(b.Literals) != 1 || b.Type == Raw && len(b.Literals) != size {
 			return nil, errFrame
 		}
-		out = append(out, literals[0])
+		out = append(out, b.Literals...)
 	case Compressed:
-		if out, err = w.literals(out, b, literals); err != nil {
+		if out, err = w.literals(out, b); err != nil {
 			return nil, err
 		}
 		if out, err = w.sequences(out, b); err != nil {
@@ -225,16 +242,17 @@ func (w *Writer) Append(out []byte, b *Block, content []byte) ([]byte, error) {
 	return out, nil
 }
 
-func (w *Writer) literals(out []byte, b *Block, literals []byte) ([]byte, error) {
+func (w *Writer) literals(out []byte, b *Block) ([]byte, error) {
+	literals := b.Literals
 	if len(literals) > MaxBlock || b.LiteralsForm > 3 {
 		return nil, errFrame
 	}
 	n := uint64(len(literals))
-	if b.Literals == Raw || b.Literals == RLE {
-		v := uint64(b.Literals) | uint64(b.LiteralsForm)<<2
+	if b.LiteralsType == Raw || b.LiteralsType == RLE {
+		v := uint64(b.LiteralsType) | uint64(b.LiteralsForm)<<2
 		switch b.LiteralsForm {
 		case 0, 2:
-			out = append(out, byte(uint64(b.Literals)|uint64(b.LiteralsForm&1)<<2|n<<3))
+			out = append(out, byte(uint64(b.LiteralsType)|uint64(b.LiteralsForm&1)<<2|n<<3))
 			if b.LiteralsForm == 2 { // its upper bit belongs to the size
 				return nil, errFrame
 			}
@@ -244,7 +262,7 @@ func (w *Writer) literals(out []byte, b *Block, literals []byte) ([]byte, error)
 			v |= n << 4
 			out = append(out, byte(v), byte(v>>8), byte(v>>16))
 		}
-		if b.Literals == Raw {
+		if b.LiteralsType == Raw {
 			return append(out, literals...), nil
 		}
 		if n == 0 {
@@ -252,7 +270,7 @@ func (w *Writer) literals(out []byte, b *Block, literals []byte) ([]byte, error)
 		}
 		return append(out, literals[0]), nil
 	}
-	if b.Literals == Compressed {
+	if b.LiteralsType == Compressed {
 		tree, used, err := readHuffman(b.Tree)
 		if err != nil || used != len(b.Tree) {
 			return nil, errTable
@@ -274,7 +292,7 @@ func (w *Writer) literals(out []byte, b *Block, literals []byte) ([]byte, error)
 	if n >= 1<<bits || packed >= 1<<bits {
 		return nil, errFrame
 	}
-	v := uint64(b.Literals) | uint64(b.LiteralsForm)<<2 | n<<4 | packed<<(4+bits)
+	v := uint64(b.LiteralsType) | uint64(b.LiteralsForm)<<2 | n<<4 | packed<<(4+bits)
 	for range bytes {
 		out = append(out, byte(v))
 		v >>= 8
@@ -355,7 +373,7 @@ func (w *Writer) sequences(out []byte, b *Block) ([]byte, error) {
 		if s.Code == 0 || s.Match < 3 || s.Literals > MaxBlock || s.Match > MaxBlock {
 			return nil, errFrame
 		}
-		ll, of, ml := codeOf(literalBase[:], s.Literals), offsetCode(s.Code), codeOf(matchBase[:], s.Match)
+		ll, of, ml := literalCode(s.Literals), offsetCode(s.Code), matchCode(s.Match)
 		if !w.tables[0].has(ll) || !w.tables[1].has(of) || !w.tables[2].has(ml) {
 			return nil, errTable
 		}
@@ -375,31 +393,6 @@ func (w *Writer) sequences(out []byte, b *Block) ([]byte, error) {
 	}
 	w.bits.close()
 	return append(out, w.bits.out...), nil
-}
-
-// check compares a block with what blocks can be.
-func (b *Block) check() error {
-	if b.Size < 0 || b.Size > MaxBlock {
-		return fmt.Errorf("block of %d bytes", b.Size)
-	}
-	return nil
-}
-
-// pick gives those bytes of a block's content that no match gives.
-func (w *Writer) pick(b *Block, content []byte) ([]byte, error) {
-	if b.Type != Compressed {
-		return content, nil
-	}
-	w.chosen = w.chosen[:0]
-	for _, s := range b.Sequences {
-		if uint64(s.Literals)+uint64(s.Match) > uint64(len(content)) {
-			return nil, errFrame
-		}
-		w.chosen = append(w.chosen, content[:s.Literals]...)
-		content = content[s.Literals+s.Match:]
-	}
-	w.chosen = append(w.chosen, content...)
-	return w.chosen, nil
 }
 
 // Skim gives the size of the frame at the start of b, by its headers alone. It
