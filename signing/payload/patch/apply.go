@@ -95,6 +95,9 @@ type applying struct {
 	head  int64 // bytes of the patch's header
 	plain plain
 	buf   []byte
+
+	blocks  int   // of all frames made
+	content int64 // likewise, bytes
 }
 
 func (a *applying) run() error {

@@ -17,11 +17,13 @@ const minFrame = 64 << 10
 type found struct {
 	at, size int64
 	content  int64 // bytes
+	blocks   int
 }
 
 // findFrames finds the frames in data that can be taken apart and put together
 // again, to the same bytes if again is set.
 func findFrames(data []byte, again bool) (all []found) {
+	content, blocks := int64(0), 0
 	for at := 0; len(all) < maxFrames; {
 		i := bytes.Index(data[at:], []byte(zframe.Magic))
 		if i < 0 {
@@ -29,10 +31,11 @@ func findFrames(data []byte, again bool) (all []found) {
 		}
 		at += i
 		f, err := tryFrame(data[at:], again)
-		if err == nil && f.content >= minFrame {
+		if err == nil && f.content >= minFrame && content+f.content <= maxContent && blocks+f.blocks <= maxBlocks {
 			f.at = int64(at)
 			all = append(all, f)
 			at += int(f.size)
+			content, blocks = content+f.content, blocks+f.blocks
 		} else {
 			at += len(zframe.Magic)
 		}
@@ -49,6 +52,7 @@ func tryFrame(data []byte, again bool) (f found, err error) {
 	_, _, size, err := p.unpack(r, func(b *zframe.Block) (err error) {
 		p = parse{} // only sizes matter
 		f.content += int64(b.Size)
+		f.blocks++
 		if !again {
 			return nil
 		}
@@ -210,12 +214,13 @@ func (a *applying) frame(f *frame) error {
 	var b zframe.Block
 	var z zframe.Writer
 	var out []byte
-	for place := int64(0); !b.Last; place += int64(b.Size) {
-		if place > maxContent {
-			return errParse
-		}
-		if err := a.in.block(w, &b, uint32(place), a.buf); err != nil {
+	for place := uint32(0); !b.Last; place += uint32(b.Size) {
+		if err := a.in.block(w, &b, place, a.buf); err != nil {
 			return err
+		}
+		a.blocks++
+		if a.content += int64(b.Size); a.blocks > maxBlocks || a.content > maxContent {
+			return fmt.Errorf("new frame: more than %d blocks or %d bytes of content", maxBlocks, maxContent)
 		}
 		if out, err = z.Append(out[:0], &b); err != nil {
 			return fmt.Errorf("new frame: %w", err)

@@ -82,7 +82,7 @@ func makePatch(old, fresh []byte, frames []*frame) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.plain(was, is, segments)
+	o.plain(was, is, few(segments, maxSegments))
 	packed, sizes, err := o.pack()
 	if err != nil {
 		return nil, err

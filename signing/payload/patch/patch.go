@@ -42,7 +42,7 @@ const (
 	MaxSize = 256 << 20
 	// MaxMemory bounds what Apply takes beside the patch and the old data, in
 	// bytes. Make makes no patch that needs more.
-	MaxMemory = 64 << 20
+	MaxMemory = 60 << 20
 
 	// baseMemory is what streams and buffers take, frameMemory what they take
 	// more if there are frames.
@@ -66,10 +66,14 @@ type frame struct {
 	runs              int64 // of content that both have
 }
 
+// What bounds the time that a patch takes, whatever it says.
 const (
-	// maxFrames bounds the frames in one patch.
-	maxFrames = 16
-	// maxContent bounds the content of a frame, in bytes.
+	// maxSegments bounds the segments, each of which may read elsewhere.
+	maxSegments = 1 << 20
+	// maxFrames, maxBlocks and maxContent bound the frames in one patch, their
+	// blocks, and their content in bytes.
+	maxFrames  = 16
+	maxBlocks  = 1 << 16
 	maxContent = 128 << 20
 )
 

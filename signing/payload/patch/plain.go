@@ -14,6 +14,23 @@ type segment struct {
 	added  uint32
 }
 
+// few gives segments of which there are at most so many: the shortest copies
+// become added bytes.
+func few(all []segment, most int) []segment {
+	for short := uint32(8); len(all) > most; short *= 2 {
+		kept := all[:0:0]
+		for _, s := range all {
+			if n := len(kept); n > 0 && s.copied < short {
+				kept[n-1].added += s.copied + s.added
+			} else {
+				kept = append(kept, s)
+			}
+		}
+		all = kept
+	}
+	return all
+}
+
 // plain writes the segments of data that is in no frame, and what they do not
 // copy.
 func (o *output) plain(old, fresh []byte, segments []segment) {
@@ -48,12 +65,13 @@ func (o *output) plain(old, fresh []byte, segments []segment) {
 type plain struct {
 	in    *input
 	old   *window
+	count int     // of segments so far
 	now   segment // what is left of it
 	end   int64   // of the old bytes copied
 	equal int     // bytes up to the next difference; -1 at the start
 }
 
-var errSegment = errors.New("a segment outside of the data")
+var errSegment = errors.New("a segment outside of the data, or too many")
 
 // fill makes the next bytes.
 func (p *plain) fill(b []byte) error {
@@ -86,7 +104,7 @@ func (p *plain) next() error {
 	if p.in.err != nil {
 		return p.in.err
 	}
-	if copied+more == 0 || old < 0 || old > p.old.size-int64(copied) {
+	if p.count++; p.count > maxSegments || copied+more == 0 || old < 0 || old > p.old.size-int64(copied) {
 		return errSegment
 	}
 	p.now = segment{uint32(old), uint32(copied), uint32(more)}
@@ -134,8 +152,8 @@ type windowLine struct {
 }
 
 const (
-	lineSize    = 32 << 10
-	windowLines = 64
+	lineSize    = 16 << 10
+	windowLines = 128
 )
 
 // newWindow makes a window on size bytes of which the frames are left out.
