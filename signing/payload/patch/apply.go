@@ -55,7 +55,9 @@ func Watch(newSize int64, old io.ReaderAt, oldSize int64, patch []byte, each fun
 	return watch(io.Discard, newSize, old, oldSize, patch, each)
 }
 
-func watch(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch []byte, each func(made, used int64)) (err error) {
+func watch(
+	dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch []byte, each func(made, used int64),
+) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("patch: %w", err)

@@ -49,7 +49,7 @@ func tryFrame(data []byte, again bool) (f found, err error) {
 	var p parse
 	var w zframe.Writer
 	var out []byte
-	_, _, size, err := p.unpack(r, func(b *zframe.Block) (err error) {
+	size, err := p.unpack(r, func(b *zframe.Block) (err error) {
 		p = parse{} // only sizes matter
 		f.content += int64(b.Size)
 		f.blocks++
@@ -72,7 +72,7 @@ func tryFrame(data []byte, again bool) (f found, err error) {
 func contentOf(packed []byte) (content []byte, p *parse, err error) {
 	p = new(parse)
 	recent := zframe.StartOffsets
-	_, _, _, err = p.unpack(bytes.NewReader(packed), func(b *zframe.Block) (err error) {
+	_, err = p.unpack(bytes.NewReader(packed), func(b *zframe.Block) (err error) {
 		content, err = b.AppendContent(content, &recent)
 		return err
 	})
@@ -173,13 +173,15 @@ func (f *frame) unpack(old io.ReaderAt) (*parse, error) {
 		marks: make([]mark, 0, f.matches/markEvery+1),
 	}
 	r := bufio.NewReaderSize(io.NewSectionReader(old, f.oldAt, f.oldSize), 64<<10)
-	_, _, size, err := p.unpack(r, func(b *zframe.Block) error {
-		if int64(len(p.matches)+len(b.Sequences)) > f.matches || int64(len(p.literals)+len(b.Literals)) > f.literals {
+	size, err := p.unpack(r, func(b *zframe.Block) error {
+		matches, literals := len(p.matches)+len(b.Sequences), len(p.literals)+len(b.Literals)
+		if int64(matches) > f.matches || int64(literals) > f.literals {
 			return errOldFrame
 		}
 		return nil
 	})
-	if err == nil && (size != f.oldSize || int64(len(p.matches)) != f.matches || int64(len(p.literals)) != f.literals) {
+	if err == nil && (size != f.oldSize ||
+		int64(len(p.matches)) != f.matches || int64(len(p.literals)) != f.literals) {
 		err = errOldFrame
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -13,7 +14,7 @@ func Make(old, fresh []byte) ([]byte, error) {
 		return nil, fmt.Errorf("patch: from %d to %d bytes, at most %d are allowed", len(old), len(fresh), MaxSize)
 	}
 	b, err := makePatch(old, fresh, pairFrames(old, fresh))
-	if err == errMemory {
+	if errors.Is(err, errMemory) {
 		b, err = makePatch(old, fresh, nil)
 	}
 	if err != nil {

@@ -51,25 +51,26 @@ const (
 // makes them.
 var errParse = errors.New("unusual frame")
 
-// unpack reads a frame from r. It calls each with every block.
-func (p *parse) unpack(r io.Reader, each func(*zframe.Block) error) (header, trailer []byte, size int64, err error) {
+// unpack reads a frame from r. It calls each with every block, and gives the
+// size of the frame in bytes.
+func (p *parse) unpack(r io.Reader, each func(*zframe.Block) error) (size int64, err error) {
 	z, err := zframe.NewReader(r)
 	if err != nil {
-		return nil, nil, 0, err
+		return 0, err
 	}
 	u := unpacking{parse: p, recent: zframe.StartOffsets}
 	for {
 		if err := z.Next(&u.b); err == io.EOF {
 			u.push(u.pending, 0, 0, 0)
-			return z.Header, z.Trailer, z.Size(), nil
+			return z.Size(), nil
 		} else if err != nil {
-			return nil, nil, 0, err
+			return 0, err
 		}
 		if err := each(&u.b); err != nil {
-			return nil, nil, 0, err
+			return 0, err
 		}
 		if err := u.block(); err != nil {
-			return nil, nil, 0, err
+			return 0, err
 		}
 	}
 }
@@ -131,7 +132,8 @@ func (u *unpacking) push(literals, length, code, offset uint32) {
 	if len(u.matches)%markEvery == 0 {
 		u.marks = append(u.marks, u.start)
 	}
-	u.matches = append(u.matches, match(offset)<<offsetAt|match(length)<<lengthAt|match(code)<<codeAt|match(literals))
+	m := match(offset)<<offsetAt | match(length)<<lengthAt | match(code)<<codeAt | match(literals)
+	u.matches = append(u.matches, m)
 	u.start.at += literals + length
 	u.start.literal += literals
 }

@@ -71,7 +71,6 @@ const (
 	sameOffset = 5
 	nearSource = 6 // likewise by the run before
 	otherWay   = 7 // the code in full
-	ways       = 8
 )
 
 // code gives the code of an offset that a way leads to, or 0 if it leads nowhere.

@@ -67,8 +67,8 @@ func (o *output) pack() (packed []byte, sizes [streams]int64, err error) {
 	if o.bits > 0 {
 		o.byte(offsetBits, byte(o.acc))
 	}
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
+		zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
 	if err != nil {
 		return nil, sizes, fmt.Errorf("internal error: zstd encoder: %w", err)
 	}
@@ -166,7 +166,8 @@ func (s *stream) fill() {
 	}
 	left := len(s.packed)
 	var size, packed int64
-	if err := readNumbers(&s.packed, maxPiece, &size, &packed); err != nil || size == 0 || packed > int64(len(s.packed)) {
+	err := readNumbers(&s.packed, maxPiece, &size, &packed)
+	if err != nil || size == 0 || packed > int64(len(s.packed)) {
 		s.fail(errStream)
 		return
 	}
@@ -182,7 +183,6 @@ func (s *stream) fill() {
 	if cap(s.buf) < int(size)+slack {
 		s.buf = make([]byte, 0, size+slack)
 	}
-	var err error
 	if s.b, err = s.in.d.DecodeAll(piece, s.buf[:0:size+slack]); err != nil || len(s.b) != int(size) {
 		s.fail(errStream)
 	}
