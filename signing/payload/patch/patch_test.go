@@ -275,6 +275,14 @@ func TestFewSegments(t *testing.T) {
 	}
 }
 
+// A frame of nothing but blocks without content ends some time.
+func TestManyBlocks(t *testing.T) {
+	old := pack(t, program(rand.New(rand.NewPCG(12, 12)), 100_000), 2)
+	p, size := patch.EmptyBlocks(t, roundTrip(t, old, old), 1<<17)
+	err := patch.Apply(io.Discard, size, bytes.NewReader(old), int64(len(old)), p)
+	assert.EqualError(t, err, "patch: new frame: more than 65536 blocks or 134217728 bytes of content")
+}
+
 type broken struct{ error }
 
 func (b broken) ReadAt([]byte, int64) (int, error) { return 0, b.error }
