@@ -68,32 +68,42 @@ func tryFrame(data []byte, again bool) (f found, err error) {
 	return f, err
 }
 
-// contentOf gives what a frame unpacks to, and its parse.
-func contentOf(packed []byte) (content []byte, p *parse, err error) {
-	p = new(parse)
+// contentOf gives what a frame unpacks to.
+func contentOf(packed []byte) (content []byte, err error) {
+	var p parse
 	recent := zframe.StartOffsets
 	_, err = p.unpack(bytes.NewReader(packed), func(b *zframe.Block) (err error) {
+		p = parse{} // not needed, and large
 		content, err = b.AppendContent(content, &recent)
 		return err
 	})
-	return content, p, err
+	return content, err
+}
+
+// alikeIn gives the runs of content that two frames have in common.
+func alikeIn(old, fresh []byte) ([]likeRun, error) {
+	was, err := contentOf(old)
+	if err != nil {
+		return nil, err
+	}
+	is, err := contentOf(fresh)
+	if err != nil {
+		return nil, err
+	}
+	segments, err := findSegments(was, is)
+	return runsOf(segments), err
 }
 
 // frame writes a frame of the new data, and says in f what there is to know.
 func (o *output) frame(f *frame, old, fresh []byte) error {
-	was, p, err := contentOf(old)
+	alike, err := alikeIn(old, fresh)
 	if err != nil {
 		return err
 	}
-	is, _, err := contentOf(fresh)
-	if err != nil {
+	p := new(parse)
+	if _, err := p.unpack(bytes.NewReader(old), func(*zframe.Block) error { return nil }); err != nil {
 		return err
 	}
-	segments, err := findSegments(was, is)
-	if err != nil {
-		return err
-	}
-	alike := runsOf(segments)
 	f.matches, f.literals, f.runs = int64(len(p.matches)), int64(len(p.literals)), int64(len(alike))
 	o.runs(alike)
 	w := newGuesser(p, newLikeness(alike))
