@@ -159,6 +159,9 @@ func (o *output) runs(all []likeRun) {
 
 // runs reads the runs of a frame.
 func (in *input) runs(n int64) ([]likeRun, error) {
+	if n == 0 {
+		return nil, errRuns
+	}
 	all := make([]likeRun, n)
 	at, old := int64(0), int64(0)
 	for i := range all {
@@ -169,12 +172,14 @@ func (in *input) runs(n int64) ([]likeRun, error) {
 			return nil, in.err
 		}
 		if at > maxContent || old < 0 || old > maxContent || (i == 0) != (step == 0) {
-			return nil, errors.New("runs out of order")
+			return nil, errRuns
 		}
 		all[i] = likeRun{uint32(at), uint32(old)}
 	}
 	return all, nil
 }
+
+var errRuns = errors.New("no runs, or out of order")
 
 // unpack takes the old frame apart.
 func (f *frame) unpack(old io.ReaderAt) (*parse, error) {

@@ -214,18 +214,31 @@ func TestDamage(t *testing.T) {
 	old := append(program(rnd, 9000), pack(t, was, 2)...)
 	fresh := append(change(rnd, old[:9000], 3), pack(t, change(rnd, was, 9), 2)...)
 	p := roundTrip(t, old, fresh)
-	for range 150 {
-		bad := bytes.Clone(p)
-		if at := rnd.IntN(len(bad)); rnd.IntN(2) == 0 {
-			bad = bad[:at]
-		} else {
-			bad[at] ^= byte(1 << rnd.IntN(8))
-		}
+	try := func(bad []byte) {
+		t.Helper()
 		var out bytes.Buffer
 		err := patch.Apply(&out, int64(len(fresh)), bytes.NewReader(old), int64(len(old)), bad)
 		assert.LessOrEqual(t, out.Len(), len(fresh))
 		if err == nil {
 			assert.Len(t, out.Bytes(), len(fresh))
+		}
+	}
+	for _, p := range [][]byte{p, patch.Unpacked(t, p)} {
+		for at := range 60 { // the header, and more
+			for _, b := range []byte{0, 1, 0x7f, 0x80, 0xff} {
+				bad := bytes.Clone(p)
+				bad[at] = b
+				try(bad)
+			}
+		}
+		for range 400 {
+			bad := bytes.Clone(p)
+			if at := rnd.IntN(len(bad)); rnd.IntN(4) == 0 {
+				bad = bad[:at]
+			} else {
+				bad[at] ^= byte(1 << rnd.IntN(8))
+			}
+			try(bad)
 		}
 	}
 }
