@@ -1,7 +1,6 @@
 package qemutests_test
 
 import (
-	"fmt"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -55,8 +54,6 @@ func testPowerCuts(t *testing.T, l *lab) {
 	assert.Equal(t, digestLine(t, newer.path("usr.img")), m.run(t, "sha256sum </dev/vda4"))
 	size := fileSize(t, l.fullPayload(t, next))
 	assert.Less(t, float64(u.wire.passed.Load()), 1.25*float64(size), "what passed in all")
-	m.reboot(t)
-	m.runs(t, "USR-B", newer)
 }
 
 // resumed is where the engine said it goes on.
@@ -111,27 +108,4 @@ func testBadNetwork(t *testing.T, l *lab) {
 	m.reaches(t, "CURRENT_OP=UPDATE_STATUS_UPDATED_NEED_REBOOT")
 	assert.Equal(t, digestLine(t, newest.path("usr.img")), m.run(t, "sha256sum </dev/vda4"))
 	assert.Contains(t, u.get(t, "/"), "<td>edge</td>")
-}
-
-// testRollback updates a machine to a version whose kernel panics. It comes
-// back, tells the server, and is not offered that version again.
-func testRollback(t *testing.T, l *lab) {
-	bad := l.variant(t, panics)
-	u := newUpdates(t, l)
-	u.offer(t, l.Channel, bad, map[string]string{"update.payload": l.fullPayload(t, panics)})
-	m := l.used(t).boot(t, u.online(lean(&vm.Config{})))
-	m.up(t)
-	m.asks(t, "UPDATE_TRIES=1")
-	require.Contains(t, m.updates(t), needReboot+bad.Version)
-	m.reboot(t) // into the bad one, and by its panic back
-	m.runs(t, "USR-A", l.release)
-	assert.Equal(t, "priority=2 tries=0 successful=0", m.attributes(t, 4))
-
-	passed := u.wire.passed.Load()
-	assert.Contains(t, m.updates(t), "CURRENT_OP=UPDATE_STATUS_IDLE")
-	assert.Contains(t, m.engineLog(t), fmt.Sprintf("version %s was started and did not stay", bad.Version))
-	assert.Contains(t, u.get(t, "/metrics"), `slipway_events_total{event="update complete",result="error"} 1`)
-	assert.Contains(t, u.get(t, "/"), "<td>44</td>")
-	assert.Less(t, u.wire.passed.Load()-passed, int64(1<<20), "the server does not offer it again")
-	assert.Equal(t, "priority=2 tries=0 successful=0", m.attributes(t, 4), "nor is it tried again")
 }

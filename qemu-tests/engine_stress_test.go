@@ -30,7 +30,6 @@ func testStress(t *testing.T, l *lab) {
 	with := m.latencies(t, "seq 40")
 	status := m.run(t, "update_engine_client -status")
 	require.Contains(t, status, "CURRENT_OP=UPDATE_STATUS_DOWNLOADING", "the update was over too soon to tell")
-	m.reaches(t, "CURRENT_OP=UPDATE_STATUS_UPDATED_NEED_REBOOT")
 
 	t.Logf("a write to etcd on the busy machine takes %s, during the update %s", without, with)
 	assert.Less(t, with.median, 3*without.median+0.1)

@@ -58,7 +58,7 @@ func TestProblems(t *testing.T) {
 		{"strategy", "REBOOT_STRATEGY=never",
 			`/etc/coreos/update.conf:1: "never" is not one of reboot, etcd-lock, best-effort, off; taking reboot`},
 		{"time", "HEALTH_SETTLE=soon", `/etc/coreos/update.conf:1: "soon" is not a time such as 45s or 10min; taking 45s`},
-		{"unit", "HEALTH_SETTLE=3d", `/etc/coreos/update.conf:1: "3d" is not a time such as 45s or 10min; taking 45s`},
+		{"unit", "HEALTH_SETTLE=3y", `/etc/coreos/update.conf:1: "3y" is not a time such as 45s or 10min; taking 45s`},
 		{"long", "HEALTH_TIMEOUT=25h", `/etc/coreos/update.conf:1: "25h" is more than 24h0m0s; taking 10m0s`},
 		{"sum", "HEALTH_TIMEOUT=23h 61min", `/etc/coreos/update.conf:1: "23h 61min" is more than 24h0m0s; taking 10m0s`},
 		{"order", "\nHEALTH_TIMEOUT=30",
