@@ -318,8 +318,6 @@ type statusDocument struct {
 	Available int      `json:"available"`
 	Max       int      `json:"max"`
 	Holders   []holder `json:"holders"`
-	// Machines are those that are there, by id.
-	Machines map[string]lock.Presence `json:"machines"`
 }
 
 // holder is who has the lock.
@@ -327,17 +325,19 @@ type holder struct {
 	ID        string `json:"id"`
 	Reachable bool   `json:"reachable"`
 	lock.Record
-	Health string `json:"health,omitempty"` // as the machine says it
+	// Version runs on it now, and Health is that of this boot, if it is back.
+	Version string `json:"version,omitempty"`
+	Health  string `json:"health,omitempty"`
 }
 
 func document(v *lock.View) *statusDocument {
-	d := &statusDocument{Available: v.Available(), Max: v.Max, Holders: []holder{}, Machines: v.Present}
+	d := &statusDocument{Available: v.Available(), Max: v.Max, Holders: []holder{}}
 	for _, id := range v.Holders() {
 		r, _ := v.Holder(id)
 		p, there := v.Present[id]
 		h := holder{ID: id, Reachable: there, Record: r}
 		if there && p.Boot != r.Boot { // it is back
-			h.Health = p.Health
+			h.Version, h.Health = p.Version, p.Health
 		}
 		d.Holders = append(d.Holders, h)
 	}

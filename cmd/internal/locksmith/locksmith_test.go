@@ -251,15 +251,14 @@ d       -      -                                  no         restarting, not bac
 	var document struct {
 		Available, Max int
 		Holders        []struct {
-			ID, State, Reason string
-			Reachable         bool
+			ID, State, Reason, Version string
+			Reachable                  bool
 		}
-		Machines map[string]struct{ Version string }
 	}
 	require.NoError(t, json.Unmarshal([]byte(m.ok("status", "--json")), &document))
 	assert.Equal(t, "runs 1.0.0 again", document.Holders[2].Reason)
 	assert.True(t, document.Holders[2].Reachable)
-	assert.Equal(t, "1.0.1", document.Machines["a"].Version)
+	assert.Equal(t, "1.0.1", document.Holders[0].Version)
 
 	assert.Equal(t, "Error locking: halted by c: runs 1.0.0 again\nhint: \"locksmithctl unlock c\" lets the others go on\n",
 		m.fails(1, "reboot"))

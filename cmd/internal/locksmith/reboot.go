@@ -20,7 +20,7 @@ func (c *ctl) reboot(ctx context.Context, _ []string) error {
 	for _, p := range c.config.Problems {
 		fmt.Fprintln(c.Stderr, p)
 	}
-	b, err := c.Connect(ctx, c.Stdout)
+	b, err := c.Connect(context.WithoutCancel(ctx), c.Stdout)
 	if err != nil {
 		return fmt.Errorf("Error initializing login connection: %w", err)
 	}
@@ -88,7 +88,7 @@ func (c *ctl) goesWithout(err error) bool {
 }
 
 func (c *ctl) sendNeedReboot(ctx context.Context, _ []string) error {
-	b, err := c.Connect(ctx, c.Stdout)
+	b, err := c.Connect(context.WithoutCancel(ctx), c.Stdout)
 	if err != nil {
 		return fmt.Errorf("error connecting to system dbus: %w", err)
 	}

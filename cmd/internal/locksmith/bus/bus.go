@@ -89,20 +89,35 @@ func (b *Bus) call(ctx context.Context, name string, path dbus.ObjectPath, metho
 	return nil
 }
 
-// Restart has logind restart the machine in order, and returns before that.
+// Restart has logind restart the machine in order, and returns before that. ctx
+// ends what is done first, and not the request itself: whoever asked for the
+// restart is stopped by it.
 func (b *Bus) Restart(ctx context.Context, method string) error {
-	const object, manager = "/org/freedesktop/login1", login + ".Manager."
 	if method != updateconf.MethodKexec {
-		return b.call(ctx, login, object, manager+"Reboot", []any{false})
+		return b.restart(ctx, "Reboot", false)
 	}
 	// Whatever stops the kexec is no reason not to restart.
-	if err := b.runUnit(ctx, kexecUnit); err != nil {
+	err := b.runUnit(ctx, kexecUnit)
+	if err != nil && ctx.Err() == nil {
 		b.say("restarting by way of the firmware: %v", err)
 	}
-	err := b.call(ctx, login, object, manager+"RebootWithFlags", []any{rebootViaKexec})
-	if err != nil {
+	if err = b.restart(ctx, "RebootWithFlags", rebootViaKexec); err != nil {
 		// An ordinary restart, later, must not start this kernel.
 		err = errors.Join(err, b.Unload())
+	}
+	return err
+}
+
+// restart asks logind. No answer is none that says no: the bus goes down with
+// the machine.
+func (b *Bus) restart(ctx context.Context, method string, arg any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := b.call(context.WithoutCancel(ctx), login, "/org/freedesktop/login1", login+".Manager."+method, []any{arg})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, dbus.ErrClosed) {
+		b.say("logind has been asked to restart and does not answer")
+		return nil
 	}
 	return err
 }

@@ -13,58 +13,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"slipway/build/tools/toolstest"
+	"slipway/cmd/internal/bustest"
 	"slipway/cmd/internal/locksmith/bus"
 	"slipway/cmd/internal/locksmith/coordinator"
 	"slipway/cmd/internal/updatebus"
 )
-
-// daemon starts a message bus of the test's own, where everybody may do
-// everything, and returns its address.
-func daemon(t *testing.T) string {
-	if testing.Short() {
-		t.Skip("-short: needs dbus-daemon")
-	}
-	// The path of a socket is short; that of a test's directory may not be.
-	dir, err := os.MkdirTemp("", "slipway-bus-")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	address := "unix:path=" + filepath.Join(dir, "bus")
-	config := filepath.Join(dir, "bus.conf")
-	require.NoError(t, os.WriteFile(config, []byte(`<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <listen>`+address+`</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow own="*"/>
-    <allow eavesdrop="true"/>
-    <allow user="*"/>
-  </policy>
-</busconfig>
-`), 0o644))
-	cmd := toolstest.Tree(t, "judge").Command(t.Context(), "dbus-daemon", "--config-file="+config, "--nofork", "--print-address=1")
-	// It writes its address when it listens.
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	cmd.Stderr = os.Stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	_, err = out.Read(make([]byte, 1))
-	require.NoError(t, err)
-	return address
-}
-
-func connect(t *testing.T, address string) *dbus.Conn {
-	c, err := dbus.Connect(address)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
 
 // lines collects what is said.
 type lines struct {
@@ -111,7 +64,7 @@ func (e *engine) Status() updatebus.Status {
 
 // serve starts an engine at some status.
 func serve(t *testing.T, address string, o updatebus.Operation, version string) (*dbus.Conn, *updatebus.Server) {
-	conn := connect(t, address)
+	conn := bustest.Connect(t, address)
 	s, err := updatebus.Serve(conn, &engine{status: updatebus.Status{Operation: o, NewVersion: version}})
 	require.NoError(t, err)
 	return conn, s
@@ -143,7 +96,7 @@ func next(t *testing.T, heard <-chan coordinator.Status) coordinator.Status {
 
 // The engine is asked when the coordinator starts and whenever the engine does.
 func TestEngineComesAndGoes(t *testing.T) {
-	address := daemon(t)
+	address := bustest.Start(t)
 	b, _ := open(t, address)
 	conn, server := serve(t, address, updatebus.Idle, "0.0.0")
 	heard := follow(t, b)
@@ -161,7 +114,7 @@ func TestEngineComesAndGoes(t *testing.T) {
 }
 
 func TestEngineStartsLater(t *testing.T) {
-	address := daemon(t)
+	address := bustest.Start(t)
 	b, _ := open(t, address)
 	heard := follow(t, b)
 	serve(t, address, updatebus.NeedReboot, "0.0.0")
@@ -171,7 +124,7 @@ func TestEngineStartsLater(t *testing.T) {
 // Whoever is on the bus may send signals. Only the engine's own count, and what
 // root says as locksmithctl send-need-reboot does.
 func TestWhoSaysSo(t *testing.T) {
-	address := daemon(t)
+	address := bustest.Start(t)
 	b, said := open(t, address)
 	serve(t, address, updatebus.Idle, "0.0.0")
 	heard := follow(t, b)
@@ -182,7 +135,7 @@ func TestWhoSaysSo(t *testing.T) {
 
 	b.UID++ // somebody else from now on
 	require.NoError(t, sender.SendNeedReboot(t.Context(), time.Second))
-	stranger := connect(t, address)
+	stranger := bustest.Connect(t, address)
 	require.NoError(t, stranger.Emit(updatebus.Path, updatebus.Interface+".StatusUpdate", "not a status"))
 	_, server := serveSecond(t, address)
 	require.Error(t, server)
@@ -192,11 +145,11 @@ func TestWhoSaysSo(t *testing.T) {
 
 // serveSecond tries to be the engine where there is one.
 func serveSecond(t *testing.T, address string) (*updatebus.Server, error) {
-	return updatebus.Serve(connect(t, address), &engine{})
+	return updatebus.Serve(bustest.Connect(t, address), &engine{})
 }
 
 func TestBusGoesAway(t *testing.T) {
-	address := daemon(t)
+	address := bustest.Start(t)
 	b, _ := open(t, address)
 	done := make(chan error, 1)
 	go func() { done <- b.Follow(t.Context(), func(coordinator.Status) {}) }()
@@ -263,25 +216,20 @@ func (m *manager) table() map[string]any {
 }
 
 func serveSystemd(t *testing.T, address string, m *manager) {
-	m.conn = connect(t, address)
-	require.NoError(t, m.conn.ExportMethodTable(m.table(), systemdPath, "org.freedesktop.systemd1.Manager"))
+	m.conn = bustest.Offer(t, address, "org.freedesktop.systemd1", systemdPath,
+		"org.freedesktop.systemd1.Manager", m.table())
 	require.NoError(t, m.conn.ExportMethodTable(map[string]any{
 		"Get": func(_, property string) (dbus.Variant, *dbus.Error) { return dbus.MakeVariant(m.state), nil },
 	}, "/unit/etcd", "org.freedesktop.DBus.Properties"))
-	_, err := m.conn.RequestName("org.freedesktop.systemd1", 0)
-	require.NoError(t, err)
 }
 
 func serveLogind(t *testing.T, address string, l *logind) *dbus.Conn {
-	conn := connect(t, address)
-	require.NoError(t, conn.ExportMethodTable(l.table(), "/org/freedesktop/login1", "org.freedesktop.login1.Manager"))
-	_, err := conn.RequestName("org.freedesktop.login1", 0)
-	require.NoError(t, err)
-	return conn
+	return bustest.Offer(t, address, "org.freedesktop.login1", "/org/freedesktop/login1",
+		"org.freedesktop.login1.Manager", l.table())
 }
 
 func TestRestart(t *testing.T) {
-	address := daemon(t)
+	address := bustest.Start(t)
 	b, said := open(t, address)
 	unloaded := 0
 	b.Unload = func() error { unloaded++; return nil }
@@ -308,10 +256,35 @@ func TestRestart(t *testing.T) {
 	const refused = "org.freedesktop.login1.Manager.RebootWithFlags: operation inhibited by a backup"
 	assert.EqualError(t, b.Restart(t.Context(), "kexec"), refused)
 	assert.Equal(t, 1, unloaded, "the kernel must not be started by another restart")
+
+	// Who is stopped before the request makes none.
+	l.refuse, l.calls = false, nil
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, b.Restart(ctx, "firmware"), context.Canceled)
+	assert.ErrorIs(t, b.Restart(ctx, "kexec"), context.Canceled)
+	assert.Empty(t, l.calls)
+	assert.Equal(t, 2, unloaded)
+}
+
+// Who is stopped by the restart that it asked for must not take that for a no:
+// it would give the lock back while the machine goes down.
+func TestStoppedByTheRestart(t *testing.T) {
+	address := bustest.Start(t)
+	b, said := open(t, address)
+	ctx, cancel := context.WithCancel(t.Context())
+	bustest.Offer(t, address, "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
+		map[string]any{"Reboot": func(bool) *dbus.Error {
+			cancel()
+			_ = b.Close() // the bus goes, too
+			return nil
+		}})
+	assert.NoError(t, b.Restart(ctx, "firmware"))
+	assert.Equal(t, "logind has been asked to restart and does not answer\n", said.String())
 }
 
 func TestEtcdRuns(t *testing.T) {
-	address := daemon(t)
+	address := bustest.Start(t)
 	b, _ := open(t, address)
 	assert.False(t, b.EtcdRuns(t.Context()), "no systemd")
 	m := new(manager)
@@ -324,7 +297,7 @@ func TestEtcdRuns(t *testing.T) {
 
 // Terminals of logind's sessions of people, and of utmp, whose owners live.
 func TestTell(t *testing.T) {
-	address := daemon(t)
+	address := bustest.Start(t)
 	b, _ := open(t, address)
 	type session struct {
 		ID   string

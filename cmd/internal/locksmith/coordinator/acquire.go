@@ -21,7 +21,7 @@ func (c *coordinator) acquire(ctx context.Context, r lock.Record) error {
 		if _, err := c.there.until(ctx, func(there bool) bool { return there }); err != nil {
 			return err
 		}
-		r.Since = c.Now()
+		r.Since = c.Now().UTC()
 		taken, err := c.lock.Lock(ctx, c.id, r, a.gone)
 		for _, id := range taken {
 			if err == nil {

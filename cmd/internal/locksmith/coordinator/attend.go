@@ -12,7 +12,7 @@ import (
 
 // attend shows the others that this machine is there, as long as it is.
 func (c *coordinator) attend(ctx context.Context) error {
-	since := c.Now()
+	since := c.Now().UTC()
 	var wait patience
 	for {
 		updates := make(chan lock.Presence)
@@ -154,7 +154,8 @@ func (c *coordinator) payDebt(ctx context.Context) error {
 	}
 	l, done, err := c.OpenLock(c.Config.Reboot.Etcd)
 	if err != nil {
-		return err
+		c.say("reboot lock: %v", err)
+		return nil // no reason not to restart, which takes no lock
 	}
 	defer done()
 	debtor := *c

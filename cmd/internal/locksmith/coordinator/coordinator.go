@@ -63,7 +63,7 @@ type Status struct {
 
 // Lock is the lock of the machine's group: see lock.Store.
 type Lock interface {
-	View(ctx context.Context) (*lock.View, error)
+	View(ctx context.Context, also ...string) (*lock.View, error)
 	Change(ctx context.Context, change func(*lock.View) error) error
 	Lock(ctx context.Context, id string, r lock.Record, gone func(*lock.View) []string) (taken []string, err error)
 	Wait(ctx context.Context, since *lock.View) error

@@ -112,7 +112,7 @@ func TestLockOverTheRestart(t *testing.T) {
 		m := newMachine(t, "etcd-lock")
 		m.start()
 		m.healthy("1.0.0")
-		assert.Equal(t, lock.Presence{Host: "one", Boot: "boot-1", Version: "1.0.0", Health: "healthy", Since: m.begin},
+		assert.Equal(t, lock.Presence{Host: "one", Boot: "boot-1", Version: "1.0.0", Health: "healthy", Since: m.begin.UTC()},
 			m.group.present[me])
 		m.needsReboot("1.0.1")
 		require.Len(t, m.restarts, 1)

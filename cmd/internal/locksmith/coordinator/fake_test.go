@@ -58,7 +58,7 @@ func (g *group) wake() {
 	g.changed = make(chan struct{})
 }
 
-func (g *group) View(context.Context) (*lock.View, error) {
+func (g *group) View(context.Context, ...string) (*lock.View, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.view(), g.down

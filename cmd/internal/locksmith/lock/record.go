@@ -62,9 +62,11 @@ type Presence struct {
 	Since time.Time `json:"since"`
 }
 
-// View is the lock at one moment, with the machines that were there.
+// View is the lock at one moment.
 type View struct {
 	*Semaphore
+	// Present are those of its holders that were there then, and of the machines
+	// that were asked about besides.
 	Present map[string]Presence
 
 	revision int64 // of the document; 0: there is none

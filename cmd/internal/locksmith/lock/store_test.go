@@ -207,18 +207,45 @@ func TestNoStaleReads(t *testing.T) {
 func TestWait(t *testing.T) {
 	c := etcdtest.Start(t, &etcdtest.Options{})
 	s := lock.NewStore(client(t, c.Endpoints()...), "")
+	take := func(id string) {
+		require.NoError(t, s.Change(t.Context(), func(v *lock.View) error {
+			v.Max++
+			return v.Semaphore.Lock(id, lock.Record{State: lock.Manual})
+		}))
+	}
+	take("m1")
 	v, err := s.View(t.Context())
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- s.Wait(t.Context(), v) }()
 	c.Etcdctl("put", "coreos.com/updateengine/rebootlock/groups/x/semaphore", "another group's")
+	attend(t, c.Endpoints()[0], "m2", time.Minute) // is no holder
+	select {
+	case err := <-done:
+		t.Fatal("nothing has happened to the lock: ", err)
+	default:
+	}
 	attend(t, c.Endpoints()[0], "m1", time.Minute)
 	require.NoError(t, <-done)
-	v2, err := s.View(t.Context())
+	v2, err := s.View(t.Context(), "m2", "m3")
 	require.NoError(t, err)
 	assert.Contains(t, v2.Present, "m1")
+	assert.Contains(t, v2.Present, "m2")
+	assert.NotContains(t, v2.Present, "m3")
 	assert.NoError(t, s.Wait(t.Context(), v), "also if it is over already")
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	assert.ErrorIs(t, s.Wait(short, v2), context.DeadlineExceeded)
+
+	// With many holders etcd is asked another way.
+	for i := range 120 {
+		take(fmt.Sprintf("h%d", i))
+	}
+	v, err = s.View(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, v.Holders(), 121)
+	assert.Contains(t, v.Present, "m1")
+	go func() { done <- s.Wait(t.Context(), v) }()
+	attend(t, c.Endpoints()[0], "h7", time.Minute)
+	require.NoError(t, <-done)
 }
