@@ -129,4 +129,3 @@ func (m *machine) restartBy(t testing.TB, down *downtime, command string) time.D
 	down.last = time.Time{}
 	return took
 }
-
