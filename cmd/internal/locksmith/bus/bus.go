@@ -115,7 +115,8 @@ func (b *Bus) restart(ctx context.Context, method string, arg any) error {
 		return err
 	}
 	err := b.call(context.WithoutCancel(ctx), login, "/org/freedesktop/login1", login+".Manager."+method, []any{arg})
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, dbus.ErrClosed) {
+	answer, isAnswer := errors.AsType[dbus.Error](err)
+	if err != nil && (!isAnswer || answer.Name == busName+".Error.NoReply") {
 		b.say("logind has been asked to restart and does not answer")
 		return nil
 	}
