@@ -43,7 +43,8 @@ type span struct{ wall, cpu time.Duration }
 
 // over compares spans.
 func (s span) over(other span) string {
-	return fmt.Sprintf("%.2f (%.2f of processor time)", s.wall.Seconds()/other.wall.Seconds(), s.cpu.Seconds()/other.cpu.Seconds())
+	return fmt.Sprintf("%.2f (%.2f of processor time)",
+		s.wall.Seconds()/other.wall.Seconds(), s.cpu.Seconds()/other.cpu.Seconds())
 }
 
 // hear takes a line of the console.
@@ -75,12 +76,13 @@ func TestKexecReboot(t *testing.T) {
 		m.runs(t, "USR-A", l.release)
 		down.begin(m.CPUTime)
 
+		command := "locksmithctl reboot"
 		restart := func(to string) (took span, console string) {
 			t.Helper()
 			before := len(m.Console().Text())
-			took = m.restartBy(t, down, "locksmithctl reboot")
+			took = m.restartBy(t, down, command)
 			console = m.Console().Text()[before:]
-			t.Logf("into %s: first command %.1f s after the last word of the system before, %.1f s of processor time",
+			t.Logf("into %s: first command %.1f s after the last word before, %.1f s of processor time",
 				to, took.wall.Seconds(), took.cpu.Seconds())
 			return took, console
 		}
@@ -115,6 +117,7 @@ func TestKexecReboot(t *testing.T) {
 		m.runs(t, "USR-A", l.release)
 
 		m.run(t, "cgpt prioritize -i 4 /dev/vda && echo REBOOT_METHOD=kexec >/etc/coreos/update.conf")
+		command = "locksmithctl send-need-reboot" // locksmithd does it
 		proven, console := restart("USR-B, proven, by kexec")
 		assert.NotContains(t, console, "BdsDxe")
 		m.runs(t, "USR-B", newer)
