@@ -80,7 +80,7 @@ func (n *node) credentials() map[string]string {
 	fleet := []string{"PUBLIC_IP=" + n.ip, "METADATA=name=" + n.name, fmt.Sprintf("AGENT_TTL=%s", agentTTL)}
 	all := lean(&vm.Config{}).Credentials
 	maps.Copy(all, healthSoon())
-	all["network.network.20-switch"] = "[Match]\nPermanentMACAddress=" + n.mac + "\n[Network]\nAddress=" + n.ip +
+	all["network.network.20-switch"] = "[Match]\nMACAddress=" + n.mac + "\n[Network]\nAddress=" + n.ip +
 		"/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
 	all["systemd.unit-dropin.etcd.service"] = environment("ETCD_", etcd)
 	all["systemd.unit-dropin.fleet.service"] = environment("FLEET_", fleet)
@@ -99,7 +99,14 @@ func environment(prefix string, variables []string) string {
 // until runs a command in the guest until it succeeds, and returns its output.
 func (m *machine) until(t testing.TB, command string) string {
 	t.Helper()
-	return m.run(t, "for n in $(seq 180); do out=$("+command+" 2>&1) && break; sleep 1; done; echo \"$out\"; "+command+" >/dev/null 2>&1")
+	out, code := m.try(t, "end=$((SECONDS + 200)); until out=$("+command+" 2>&1); do "+
+		"[ $SECONDS -lt $end ] || { echo \"$out\"; exit 1; }; sleep 1; done; echo \"$out\"")
+	if code != 0 {
+		state, _ := m.try(t, "ip -br address; systemctl --no-pager list-units --failed; "+
+			"journalctl -b -o cat --no-pager -n 15 -u etcd; journalctl -b -o cat --no-pager -n 15 -u fleet -u locksmithd")
+		t.Fatalf("not in time: %s\n%s\n%s", command, out, state)
+	}
+	return out
 }
 
 // TestCluster makes a cluster of three machines out of the image: etcd with
