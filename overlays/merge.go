@@ -137,6 +137,7 @@ func (m *merger) add(l *Layer) {
 	}
 	m.units(&l.Spec.Units)
 	m.accounts(l)
+	m.omit(l)
 	m.files(l)
 	m.kernel(l)
 }
@@ -188,6 +189,23 @@ func (m *merger) accounts(l *Layer) {
 				func(o Group) bool { return o.Name == g.Name })
 		}
 		m.config.Groups = append(m.config.Groups, g)
+	}
+}
+
+// omit takes programs of earlier layers out.
+func (m *merger) omit(l *Layer) {
+	for _, p := range slices.Sorted(maps.Keys(l.Spec.Programs)) {
+		if !l.Spec.Programs[p].Omit {
+			continue
+		}
+		i := slices.IndexFunc(m.config.Files, func(f File) bool { return f.Path == p && f.Program != nil })
+		if i < 0 {
+			m.problems = append(m.problems,
+				fmt.Errorf("%s/overlay.yaml: programs: %q: omit: no earlier layer has it", l.Name, p))
+			continue
+		}
+		m.config.Files = slices.Delete(m.config.Files, i, i+1)
+		delete(m.owner, "/"+p)
 	}
 }
 

@@ -180,6 +180,9 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err := checkScripts(config, unpacked, o.strict, rep); err != nil {
 		return "", err
 	}
+	if err := compilePrograms(ctx, w, config, rep); err != nil {
+		return "", err
+	}
 	merged := tree.New()
 	if err := unpack.Merge(merged, unpacked...); err != nil {
 		return "", err

@@ -99,14 +99,6 @@ func readNumber(sys fs.FS, name string) (int64, error) {
 	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 }
 
-// partitionName is the kernel's name of a partition: "vda3", "nvme0n1p3".
-func partitionName(disk string, number int) string {
-	if last := disk[len(disk)-1]; last >= '0' && last <= '9' {
-		return fmt.Sprintf("%sp%d", disk, number)
-	}
-	return fmt.Sprintf("%s%d", disk, number)
-}
-
 // openDisk opens a disk if it has slots. d is nil, without an error, for disks
 // that are somebody else's.
 func openDisk(b blockDevice) (d *disk, err error) {

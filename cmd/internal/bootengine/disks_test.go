@@ -34,12 +34,6 @@ func TestListBlock(t *testing.T) {
 	}, got)
 }
 
-func TestPartitionName(t *testing.T) {
-	for disk, want := range map[string]string{"vda": "vda3", "nvme0n1": "nvme0n1p3", "mmcblk0": "mmcblk0p3", "sdaa": "sdaa3"} {
-		assert.Equal(t, want, bootengine.PartitionName(disk, 3))
-	}
-}
-
 func TestPickDisk(t *testing.T) {
 	const espA, espB = "0f2c5f1e-0000-4000-8000-00000000000a", "0f2c5f1e-0000-4000-8000-00000000000b"
 	disk := func(name, esp, place string) *bootengine.Disk {

@@ -39,7 +39,6 @@ var (
 	ListDevices      = listDevices
 	MatchAny         = matchAny
 	ListBlock        = listBlock
-	PartitionName    = partitionName
 	DiskNote         = diskNote
 	PickDisk         = pickDisk
 	PlanGrow         = planGrow

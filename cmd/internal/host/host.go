@@ -13,8 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/cmd/internal/cgpt"
+	"slipway/cmd/internal/channel"
 	"slipway/cmd/internal/health"
 	"slipway/cmd/internal/rootdev"
+	"slipway/cmd/internal/updateclient"
+	"slipway/cmd/internal/updateengine"
 )
 
 // Program is one of the host's programs.
@@ -42,7 +45,19 @@ func Programs() map[string]Program {
 			})
 		}},
 		"update_engine_client": {Linked: true, Run: func(name string, args []string) int {
-			return untilSignal(func(ctx context.Context) int { return health.Client(ctx, args, health.Host(name)) })
+			return untilSignal(func(ctx context.Context) int {
+				return updateclient.Main(ctx, args, updateclient.Env{
+					Name: name, Stdout: os.Stdout, Stderr: os.Stderr, Connect: updateclient.SystemBus,
+				})
+			})
+		}},
+		"update_engine": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return updateengine.Main(ctx, args, updateengine.Host()) })
+		}},
+		"channel": {Run: func(name string, args []string) int {
+			return channel.Main(args, channel.Env{
+				Name: "slipway-host " + name, Stdout: os.Stdout, Stderr: os.Stderr, Root: "/",
+			})
 		}},
 		"health": {Run: func(name string, args []string) int {
 			return untilSignal(func(ctx context.Context) int { return health.Main(ctx, args, health.Host("slipway-host "+name)) })

@@ -18,6 +18,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,6 +42,9 @@ const ServerDisabled = "disabled"
 const (
 	defaultSettle  = 45 * time.Second // as CoreOS's update_engine
 	defaultTimeout = 10 * time.Minute
+	// One start more than CoreOS gave: a power cut during the first must not
+	// cost a good version its place.
+	defaultTries = 2
 	// Longer than this is a slip of the pen, not a wish.
 	maxDuration = 24 * time.Hour
 
@@ -63,6 +67,14 @@ type Config struct {
 	// HealthTimeout is how long after its start a version that is on trial may
 	// take for that, HEALTH_TIMEOUT. It is longer than HealthSettle.
 	HealthTimeout time.Duration
+	// UpdateTries is how many starts a new version has to prove itself,
+	// UPDATE_TRIES, 1 to 15.
+	UpdateTries int
+	// Downgrade takes versions older than the running one from the server,
+	// ALLOW_DOWNGRADE=yes; never ones below the floor that a version has set.
+	Downgrade bool
+	// MachineAlias is a name of the machine for the server's page, MACHINE_ALIAS.
+	MachineAlias string
 
 	// Problems are lines that were passed over, in the order of the files.
 	Problems []Problem
@@ -107,6 +119,9 @@ func Read(root fs.FS) *Config {
 		RebootEtcdLock, RebootBestEffort, RebootOff)
 	c.HealthSettle = c.duration(settings["HEALTH_SETTLE"], defaultSettle)
 	c.HealthTimeout = c.duration(settings["HEALTH_TIMEOUT"], defaultTimeout)
+	c.UpdateTries = c.number(settings["UPDATE_TRIES"], defaultTries, 1, 15)
+	c.Downgrade = c.choice(settings["ALLOW_DOWNGRADE"], "no", "yes") == "yes"
+	c.MachineAlias = settings["MACHINE_ALIAS"].text
 	if c.HealthTimeout <= c.HealthSettle {
 		timeout := c.HealthSettle + defaultTimeout
 		v := settings["HEALTH_TIMEOUT"]
@@ -168,6 +183,7 @@ func (c *Config) readFile(root fs.FS, name string) map[string]value {
 func known() []string {
 	return []string{
 		"GROUP", "SERVER", "REBOOT_STRATEGY", "HEALTH_SETTLE", "HEALTH_TIMEOUT",
+		"UPDATE_TRIES", "ALLOW_DOWNGRADE",
 		"LOCKSMITHD_REBOOT_WINDOW_START", "LOCKSMITHD_REBOOT_WINDOW_LENGTH",
 		"LOCKSMITHD_ENDPOINT", "LOCKSMITHD_GROUP", "LOCKSMITHD_ETCD_CAFILE",
 		"LOCKSMITHD_ETCD_CERTFILE", "LOCKSMITHD_ETCD_KEYFILE",
@@ -194,6 +210,19 @@ func (c *Config) choice(v value, options ...string) string {
 	}
 	c.problem(v.path, v.line, "%.80q is not one of %s; taking %s", v.text, strings.Join(options, ", "), options[0])
 	return options[0]
+}
+
+// number takes a whole number within limits.
+func (c *Config) number(v value, standard, lowest, highest int) int {
+	if v.text == "" {
+		return standard
+	}
+	n, err := strconv.Atoi(v.text)
+	if err != nil || n < lowest || n > highest {
+		c.problem(v.path, v.line, "%.80q is not a number from %d to %d; taking %d", v.text, lowest, highest, standard)
+		return standard
+	}
+	return n
 }
 
 // duration takes "45s", "10min", "1h 30min" or a bare number of seconds.

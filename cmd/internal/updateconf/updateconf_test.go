@@ -28,7 +28,7 @@ func problems(c *updateconf.Config) string {
 
 func TestDefaults(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
-		RebootStrategy: "reboot", HealthSettle: 45 * time.Second, HealthTimeout: 10 * time.Minute,
+		RebootStrategy: "reboot", HealthSettle: 45 * time.Second, HealthTimeout: 10 * time.Minute, UpdateTries: 2,
 	}, updateconf.Read(fstest.MapFS{}))
 }
 
@@ -38,6 +38,7 @@ func TestOneFileOverTheOther(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
 		Group: "beta", Server: updateconf.ServerDisabled, RebootStrategy: updateconf.RebootOff,
 		HealthSettle: 2 * time.Minute, HealthTimeout: 10 * time.Minute,
+		UpdateTries: 2, MachineAlias: "x",
 	}, c)
 }
 
