@@ -27,3 +27,10 @@ func (s *Server) Decide(app *omaha.App, now time.Time) string {
 
 // Sweep forgets what is old at once.
 func (s *Server) Sweep() error { return s.sweep(context.Background()) }
+
+// Waiting is how many requests wait for a member of an etcd cluster.
+func (s *Server) Waiting() int {
+	s.discovery.mu.Lock()
+	defer s.discovery.mu.Unlock()
+	return s.discovery.waiting
+}

@@ -71,6 +71,7 @@ func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	for _, name := range slices.Sorted(maps.Keys(contents.channels)) {
 		s.writeChannel(w, contents.channels[name], contents.rules.of(name))
 	}
+	fmt.Fprintf(w, "slipway_discovery_tokens %d\n", s.discovery.count())
 	fmt.Fprintf(w, "slipway_channels_unreadable %d\n", len(contents.problems))
 }
 

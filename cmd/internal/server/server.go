@@ -12,6 +12,9 @@
 // machines is halted, and a pointer that was replaced cannot be brought back. Answers are not signed and need
 // not be: machines believe the signatures in payloads only.
 //
+// It answers etcd's discovery protocol too, by which the members of a new
+// cluster find each other.
+//
 // The package does not make or promote releases.
 package server
 
@@ -74,11 +77,16 @@ type Server struct {
 	store   *store
 	halts   *halts
 	metrics *counters
+
+	discovery *discovery
+	stopping  context.Context // ends what waits when the server stops
+	stop      context.CancelFunc
 }
 
 // New opens the releases and the database. Close the server when done.
 func New(o *Options) (_ *Server, err error) {
 	s := &Server{o: o, metrics: newCounters()}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.root, err = os.OpenRoot(o.Releases); err != nil {
 		return nil, err
 	}
@@ -100,6 +108,9 @@ func (s *Server) open() error {
 	if s.halts, err = openHalts(s.store); err != nil {
 		return err
 	}
+	if s.discovery, err = openDiscovery(s.store, s.o); err != nil {
+		return err
+	}
 	if s.catalog, err = openCatalog(s.root, s.o.Releases, pointers, s.o.Log); err != nil {
 		return err
 	}
@@ -107,7 +118,10 @@ func (s *Server) open() error {
 }
 
 // Close writes what is left to write.
-func (s *Server) Close() error { return errors.Join(s.store.close(), s.root.Close()) }
+func (s *Server) Close() error {
+	s.stop()
+	return errors.Join(s.store.close(), s.root.Close())
+}
 
 // Watch looks for new releases and rules until the context ends, and forgets
 // machines that are gone. What cannot be read is logged once, and what was
@@ -149,13 +163,13 @@ func (s *Server) reload(ctx context.Context) (bool, error) {
 	return changed, err
 }
 
-// sweep forgets machines that nobody has seen for long.
+// sweep forgets machines that nobody has seen for long, and old tokens.
 func (s *Server) sweep(ctx context.Context) error {
 	n, err := s.store.forget(ctx, s.o.Now())
 	if n > 0 {
 		s.o.Log.Info("machines forgotten", "number", n, "not seen for", forgetAfter)
 	}
-	return err
+	return errors.Join(err, s.discovery.sweep(ctx))
 }
 
 // Handler answers everything the server answers.
@@ -167,17 +181,22 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET "+HealthPath, s.health)
 	mux.HandleFunc("GET "+MetricsPath, s.serveMetrics)
 	mux.HandleFunc("GET /{$}", s.status)
+	mux.HandleFunc("GET "+NewPath, s.newCluster)
+	mux.HandleFunc("PUT "+NewPath, s.newCluster)
+	mux.HandleFunc("/", s.discover)
 	return mux
 }
 
 // HTTP is a server with that handler and with limits to what a client may do
 // to a connection.
 func (s *Server) HTTP() *http.Server {
-	return &http.Server{
+	h := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: maxHeadBytes,
 		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
+	h.RegisterOnShutdown(s.stop)
+	return h
 }
 
 // health says whether the server can do its work.
