@@ -26,6 +26,7 @@ by the same keys. TARGET is one of
 
   a release directory          the slot in both images, and release.json
   a release.json               that file
+  evidence.json, channel.json  that file
   slipway.img, usr.img         the slot in it, whose every block is checked first
   DIR of --digests-out         what lies there to be signed by the keys named
   DIR of a key set             a change of the set that waits for its root key
@@ -79,6 +80,10 @@ func sign(ctx context.Context, target string, o *signOptions, rep *report.Report
 		return signRelease(ctx, target, keys, rep)
 	case filepath.Base(target) == release.Manifest:
 		return signManifest(ctx, filepath.Dir(target), keys, rep)
+	case filepath.Base(target) == release.EvidenceFile:
+		return signEvidence(ctx, filepath.Dir(target), keys, rep)
+	case filepath.Base(target) == release.PointerFile:
+		return signPointer(ctx, filepath.Dir(target), keys, rep)
 	}
 	return signImage(ctx, target, keys, rep)
 }

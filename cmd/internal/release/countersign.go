@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+
+	"slipway/cmd/internal/durable"
 )
 
 // Countersign adds signatures to the release.json of a directory, in place of
@@ -30,7 +32,7 @@ func Countersign(ctx context.Context, dir string, signers ...Signer) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, Signatures), text)
+	return durable.WriteFile(filepath.Join(dir, Signatures), text)
 }
 
 // NewStageFor makes a stage that takes the place of the release in dir.

@@ -6,10 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
+	"slipway/cmd/internal/durable"
 	"slipway/signing/key"
 )
 
@@ -123,29 +122,5 @@ func (d *Document[T]) write(name string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(name, text)
-}
-
-// replaceFile gives a small file another content. It is on disk when the
-// function returns.
-func replaceFile(name string, text []byte) (err error) {
-	aside := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
-	f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(aside, name)
-	}
-	if err != nil {
-		os.Remove(aside)
-	}
-	return err
+	return durable.WriteFile(name, text)
 }
