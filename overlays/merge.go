@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"slipway/signing/payload"
 )
 
 // Config is what a stack of layers asks for together.
@@ -31,7 +33,9 @@ type Config struct {
 	Alternatives map[string]string
 	Kernel       Kernel
 	OSRelease    map[string]string
-	Scripts      map[string]map[string]Script
+	// RollbackFloor is the highest of the layers'; "" if none has one.
+	RollbackFloor string
+	Scripts       map[string]map[string]Script
 	// Digest covers every byte of every layer, their order, and the suites.
 	Digest [32]byte
 }
@@ -132,6 +136,10 @@ func (m *merger) add(l *Layer) {
 	maps.Copy(c.Prefer, l.Spec.Prefer)
 	maps.Copy(c.Alternatives, l.Spec.Alternatives)
 	maps.Copy(c.OSRelease, l.Spec.OSRelease)
+	// Validate has seen both.
+	if order, err := payload.CompareVersions(l.Spec.RollbackFloor, c.RollbackFloor); err == nil && order > 0 {
+		c.RollbackFloor = l.Spec.RollbackFloor
+	}
 	for pkg, scripts := range l.Scripts {
 		c.Scripts[pkg] = scripts
 	}

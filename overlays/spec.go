@@ -43,6 +43,10 @@ type Spec struct {
 	Kernel Kernel `yaml:"kernel"`
 	// OSRelease adds fields to os-release(5); a later layer's value wins.
 	OSRelease map[string]string `yaml:"os-release"`
+	// RollbackFloor is the oldest version, MAJOR.MINOR.PATCH, that may replace
+	// the image on a machine where the image has proven itself: after a version
+	// that mends a hole in the ones before. The highest of all layers counts.
+	RollbackFloor string `yaml:"rollback-floor"`
 }
 
 // Archive names package sources.

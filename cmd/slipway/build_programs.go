@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"os"
 
+	"slipway/build/lock"
+	"slipway/build/store"
 	"slipway/build/tree"
 	"slipway/cmd/internal/goprogram"
 	"slipway/cmd/internal/report"
@@ -39,4 +41,25 @@ func compilePrograms(ctx context.Context, w *workspace, config *overlays.Config,
 	}
 	step.Done("%d Go programs, %s", len(files), megabytes(bytes))
 	return nil
+}
+
+// lockPrograms describes the Go programs of the overlays for a lock.
+func lockPrograms(config *overlays.Config) ([]lock.Program, error) {
+	var all []lock.Program
+	for _, f := range config.Programs() {
+		m := goprogram.ModuleOf(f, "")
+		sources, err := m.Sources()
+		if err != nil {
+			return nil, err
+		}
+		version, err := m.Version()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lock.Program{
+			Path: f.Path, Package: f.Program.Package, Version: version,
+			Sources: store.Sum(sources), Why: "overlay " + f.Layer,
+		})
+	}
+	return all, nil
 }

@@ -38,10 +38,23 @@ func (c *Cluster) must(out string, err error) string {
 	return out
 }
 
+// V2 has etcdctl speak the v2 API.
+func (m *Member) V2(args ...string) string {
+	m.c.t.Helper()
+	cmd := exec.CommandContext(m.c.t.Context(), m.c.etcdctl, append([]string{"--endpoints", m.Endpoint}, args...)...)
+	cmd.Env = []string{"PATH=/nonexistent", "ETCDCTL_API=2"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		m.c.t.Fatalf("etcdctl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
 func (c *Cluster) runEtcdctl(endpoints, args []string) (string, error) {
 	args = append([]string{"--endpoints", strings.Join(endpoints, ",")}, args...)
 	cmd := exec.CommandContext(c.t.Context(), c.etcdctl, args...)
-	cmd.Env = []string{"PATH=/nonexistent"} // no ETCDCTL_ variable of the host
+	// No ETCDCTL_ variable of the host.
+	cmd.Env = append([]string{"PATH=/nonexistent"}, c.environment(memberName(0), "etcdctl.env")...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -30,8 +30,15 @@ type Options struct {
 	Members int
 	// V2 serves the v2 API too.
 	V2 bool
-	// Arguments are added to those of every member.
-	Arguments []string
+	// TLS has members and clients show certificates, as "slipway-host
+	// etcd-certs" makes them.
+	TLS bool
+	// Discovery is the URL by which members find each other, in place of a
+	// list: that of a token for as many as there are.
+	Discovery string
+	// Environment are ETCD_ variables ("ETCD_QUOTA_BACKEND_BYTES=1000000") of
+	// every member, beside those that make the cluster.
+	Environment []string
 }
 
 // Cluster is a cluster of etcd members.
@@ -42,6 +49,7 @@ type Cluster struct {
 	etcd    string // programs
 	etcdctl string
 	token   string
+	certs   string // directory of etcd-certs; "" without TLS
 	client  *http.Client
 	network *network
 	members []*Member
@@ -61,6 +69,9 @@ func Start(t testing.TB, o *Options) *Cluster {
 	}
 	c.token = filepath.Base(filepath.Dir(c.dir))
 	t.Cleanup(c.end)
+	if o.TLS {
+		c.makeCerts(max(1, o.Members))
+	}
 	for range max(1, o.Members) {
 		c.add()
 	}

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // killed and the others are the signals that members get.
@@ -26,6 +29,7 @@ const (
 type Member struct {
 	Name     string
 	Endpoint string // client URL
+	Metrics  string // URL of /health and /metrics, without TLS
 	PeerURL  string // as the others know it
 	DataDir  string
 
@@ -41,14 +45,15 @@ type Member struct {
 
 // add makes a member that is not started yet.
 func (c *Cluster) add() *Member {
-	name := fmt.Sprintf("m%d", len(c.members))
-	ports := freePorts(c.t, 2)
+	name := memberName(len(c.members))
+	ports := freePorts(c.t, 3)
 	m := &Member{
 		c: c, Name: name, DataDir: filepath.Join(c.dir, name),
-		Endpoint: fmt.Sprintf("http://127.0.0.1:%d", ports[0]),
-		listen:   fmt.Sprintf("http://127.0.0.1:%d", ports[1]),
+		Endpoint: fmt.Sprintf("%s://127.0.0.1:%d", c.scheme(), ports[0]),
+		Metrics:  fmt.Sprintf("http://127.0.0.1:%d", ports[1]),
+		listen:   fmt.Sprintf("%s://127.0.0.1:%d", c.scheme(), ports[2]),
 	}
-	m.PeerURL = "http://" + c.network.open(c.t, m)
+	m.PeerURL = c.scheme() + "://" + c.network.open(c.t, m)
 	c.members = append(c.members, m)
 	return m
 }
@@ -60,6 +65,23 @@ func (m *Member) begin(state string, members []*Member) {
 		all = append(all, other.Name+"="+other.PeerURL)
 	}
 	m.state, m.initial = state, strings.Join(all, ",")
+	m.Start()
+}
+
+// Join starts a member that was wiped as a new one, by the variables that
+// "etcdctl member add" printed for it.
+func (m *Member) Join(printed string) {
+	m.c.t.Helper()
+	variable := func(name string) string {
+		for line := range strings.Lines(printed) {
+			if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok {
+				return strings.Trim(value, `"`)
+			}
+		}
+		m.c.t.Fatalf("etcdctl member add printed no %s:\n%s", name, printed)
+		return ""
+	}
+	m.initial, m.state = variable("ETCD_INITIAL_CLUSTER"), variable("ETCD_INITIAL_CLUSTER_STATE")
 	m.Start()
 }
 
@@ -75,8 +97,8 @@ func (m *Member) Start() {
 		m.c.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(m.c.etcd, m.arguments()...)
-	cmd.Env = []string{"PATH=/nonexistent"} // no ETCD_ variable of the host
+	cmd := exec.Command(m.c.etcd)
+	cmd.Env = m.environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: killed}
 	m.exited, m.paused = make(chan struct{}), false
@@ -101,24 +123,53 @@ func (m *Member) Start() {
 	m.pid.Store(int64(cmd.Process.Pid))
 }
 
-// arguments are those of etcd: quick to elect, careless of power cuts.
-func (m *Member) arguments() []string {
-	args := []string{
-		"--name", m.Name, "--data-dir", m.DataDir,
-		"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
-		"--listen-peer-urls", m.listen, "--initial-advertise-peer-urls", m.PeerURL,
-		"--initial-cluster", m.initial, "--initial-cluster-state", m.state,
-		"--initial-cluster-token", m.c.token,
-		"--heartbeat-interval", "50", "--election-timeout", "500",
-		"--unsafe-no-fsync", "--logger", "zap", "--log-outputs", "stderr", "--log-level", "warn",
+// environment configures etcd, as etcd.service does: quick to elect, careless
+// of power cuts. Nothing of the host's environment is in it.
+func (m *Member) environment() []string {
+	env := append([]string{"PATH=/nonexistent"}, m.c.environment(m.Name, "etcd.env")...)
+	env = append(env, m.c.o.Environment...)
+	initial := m.initial
+	if m.c.o.Discovery != "" {
+		initial = "" // etcd takes one of the two
 	}
+	v2 := ""
 	if m.c.o.V2 {
-		args = append(args, "--enable-v2")
+		v2 = "true"
 	}
-	return append(args, m.c.o.Arguments...)
+	for _, v := range [][2]string{
+		{"NAME", m.Name},
+		{"DATA_DIR", m.DataDir},
+		{"LISTEN_CLIENT_URLS", m.Endpoint},
+		{"ADVERTISE_CLIENT_URLS", m.Endpoint},
+		{"LISTEN_METRICS_URLS", m.Metrics},
+		{"LISTEN_PEER_URLS", m.listen},
+		{"INITIAL_ADVERTISE_PEER_URLS", m.PeerURL},
+		{"INITIAL_CLUSTER", initial},
+		{"INITIAL_CLUSTER_STATE", m.state},
+		{"INITIAL_CLUSTER_TOKEN", m.c.token},
+		{"DISCOVERY", m.c.o.Discovery},
+		{"ENABLE_V2", v2},
+		{"HEARTBEAT_INTERVAL", "50"},
+		{"ELECTION_TIMEOUT", "500"},
+		{"UNSAFE_NO_FSYNC", "true"},
+		{"LOG_LEVEL", "warn"},
+	} {
+		env = append(env, "ETCD_"+v[0]+"="+v[1]) // the last of a name counts
+	}
+	return slices.DeleteFunc(env, func(v string) bool { return strings.HasSuffix(v, "=") })
 }
 
 func (m *Member) log() string { return m.DataDir + ".log" }
+
+// Log is what the member wrote so far.
+func (m *Member) Log() string {
+	m.c.t.Helper()
+	text, err := os.ReadFile(m.log())
+	if err != nil {
+		m.c.t.Fatal(err)
+	}
+	return string(text)
+}
 
 // running says whether the process is there, paused or not.
 func (m *Member) running() bool {
@@ -191,6 +242,33 @@ func (m *Member) WaitHealthy() {
 		var health struct{ Health string }
 		return m.c.ask(ctx, "GET", m.Endpoint+"/health", "", &health) == nil && health.Health == "true"
 	})
+}
+
+// WaitLost waits until the member runs and says that it has no leader.
+func (m *Member) WaitLost() {
+	m.c.t.Helper()
+	m.wait("without a leader", func(ctx context.Context) bool {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Metrics+"/health", nil)
+		if err != nil {
+			return false
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
+	})
+}
+
+// WaitEnd waits until the process ends by itself.
+func (m *Member) WaitEnd() {
+	m.c.t.Helper()
+	select {
+	case <-m.exited:
+	case <-time.After(patience):
+		m.c.t.Fatalf("etcd %s: still runs after %v\n%s", m.Name, patience, m.c.logs())
+	}
 }
 
 // wait polls a running member until ok.

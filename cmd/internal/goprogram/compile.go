@@ -12,10 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
-
+	"slipway/build/flock"
 	"slipway/cmd/internal/hint"
 )
 
@@ -43,7 +41,7 @@ func (p *program) build(ctx context.Context, cacheDir string) (string, error) {
 		return "", err
 	}
 	// Of two builds at a time one compiles, the other waits for it.
-	unlock, err := lockFile(ctx, filepath.Join(dir, ".lock"))
+	unlock, err := flock.Lock(ctx, filepath.Join(dir, ".lock"))
 	if err != nil {
 		return "", err
 	}
@@ -71,9 +69,10 @@ func (p *program) compile(ctx context.Context, aside, out string) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", p.arguments(out)...)
 	cmd.Dir = dir
-	// GOFLAGS is never empty: go would take it from the user's settings.
+	// GOFLAGS is never empty: go would take it from the user's settings. Without
+	// -mod, go.mod and go.sum are read only, and a vendor directory is used.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1",
-		"GOFLAGS=-mod=readonly", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+p.toolchain)
+		"GOFLAGS=-trimpath", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+p.toolchain)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	switch err := cmd.Run(); {
@@ -93,7 +92,7 @@ func (p *program) arguments(out string) []string {
 	for _, v := range p.variables {
 		flags = append(flags, "-X", "'"+v+"'")
 	}
-	return []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=" + strings.Join(flags, " "), "-o", out, p.pkg}
+	return []string{"build", "-buildvcs=false", "-ldflags=" + strings.Join(flags, " "), "-o", out, p.pkg}
 }
 
 // compileError is what go said when it could not make a program.
@@ -132,45 +131,19 @@ func complaint(err error) (kind, string) {
 		words []string
 	}{
 		{mismatched, []string{"checksum mismatch", "SECURITY ERROR"}},
-		{unpinned, []string{"missing go.sum entry", "updates to go.mod needed", "no required module provides"}},
+		{unpinned, []string{"missing go.sum entry", "updates to go.mod needed", "no required module provides", "cannot find module providing"}},
 		{unreachable, []string{"dial tcp", "module lookup disabled", "i/o timeout", "TLS handshake", "no such host"}},
 	} {
 		for _, line := range lines {
 			for _, word := range c.words {
 				if strings.Contains(line, word) {
-					return c.kind, strings.TrimSpace(line)
+					fact, _, _ := strings.Cut(line, "; to add") // on lines of its own
+					return c.kind, strings.TrimSpace(fact)
 				}
 			}
 		}
 	}
 	return other, lines[len(lines)-1]
-}
-
-// lockFile takes an exclusive lock that other processes honour, and waits for
-// it until ctx ends.
-func lockFile(ctx context.Context, name string) (unlock func(), err error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", name, err)
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, ctx.Err()
-		case <-tick.C:
-		}
-	}
 }
 
 // sumSuffix ends the name of the file that holds the SHA-256 of a program.

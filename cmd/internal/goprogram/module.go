@@ -11,6 +11,9 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
 
 	"slipway/cmd/internal/hint"
 	"slipway/overlays"
@@ -74,6 +77,37 @@ func (m *Module) Build(ctx context.Context, cacheDir string) (string, error) {
 		return "", fmt.Errorf("%s: %w", m.Name, m.explain(err))
 	}
 	return name, nil
+}
+
+// Sources is a digest of what the program is compiled from, whichever Go
+// compiles it.
+func (m *Module) Sources() ([32]byte, error) {
+	sum, err := digestFiles(m.Files)
+	if err != nil {
+		return sum, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%s %x %q", m.Package, sum, m.assignments())), nil
+}
+
+// Version is that of the module that holds the package: as go.mod requires it,
+// "" if it is this one.
+func (m *Module) Version() (string, error) {
+	text, err := fs.ReadFile(m.Files, "go.mod")
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", m.Name, err)
+	}
+	mod, err := modfile.Parse(path.Join(m.Place, "go.mod"), text, nil)
+	if err != nil {
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		return "", fmt.Errorf("%s: %s", m.Name, line)
+	}
+	holder, version := "", ""
+	for _, r := range mod.Require {
+		if len(r.Mod.Path) > len(holder) && strings.HasPrefix(m.Package+"/", r.Mod.Path+"/") {
+			holder, version = r.Mod.Path, r.Mod.Version
+		}
+	}
+	return version, nil
 }
 
 // assignments are Variables as the linker takes them, in order.

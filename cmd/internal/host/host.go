@@ -4,16 +4,20 @@ package host
 
 import (
 	"context"
+	"crypto/rand"
 	"maps"
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"slipway/cmd/internal/cgpt"
 	"slipway/cmd/internal/channel"
+	"slipway/cmd/internal/etcdcerts"
+	"slipway/cmd/internal/etcdready"
 	"slipway/cmd/internal/health"
 	"slipway/cmd/internal/rootdev"
 	"slipway/cmd/internal/updateclient"
@@ -58,6 +62,14 @@ func Programs() map[string]Program {
 			return channel.Main(args, channel.Env{
 				Name: "slipway-host " + name, Stdout: os.Stdout, Stderr: os.Stderr, Root: "/",
 			})
+		}},
+		"etcd-certs": {Run: func(name string, args []string) int {
+			return etcdcerts.Main(args, etcdcerts.Env{
+				Name: "slipway-host " + name, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Random: rand.Reader,
+			})
+		}},
+		"etcd-ready": {Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return etcdready.Main(ctx, args, etcdready.Host("slipway-host "+name)) })
 		}},
 		"health": {Run: func(name string, args []string) int {
 			return untilSignal(func(ctx context.Context) int { return health.Main(ctx, args, health.Host("slipway-host "+name)) })

@@ -404,3 +404,17 @@ func TestDatabaseInUse(t *testing.T) {
 	_, err := server.New(&server.Options{Releases: s.dir, Database: s.s.Database(), Now: time.Now})
 	assert.EqualError(t, err, "database "+s.s.Database()+": in use by another server")
 }
+
+// A server that has nothing to offer yet answers all the same.
+func TestNoReleases(t *testing.T) {
+	s := &site{t: t, dir: t.TempDir(), database: filepath.Join(t.TempDir(), "machines.db"), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	s.start()
+	r, err := http.Get(s.http.URL + "/")
+	require.NoError(t, err)
+	defer r.Body.Close()
+	assert.Equal(t, http.StatusOK, r.StatusCode)
+	assert.Equal(t, "error-noPackageFound", s.ask(machine("m", "1.0.0")).Status)
+	s.release("alpha", "1.0.1", "full", nil)
+	s.reload()
+	assert.Equal(t, omaha.StatusOK, s.ask(machine("m", "1.0.0")).Status)
+}

@@ -131,7 +131,16 @@ func (t *talk) wanted(o *offer, forced bool) error {
 		return fmt.Errorf("update to %s: its payload could not be applied %d times; not again before %s",
 			o.update.Version, b.Times, b.Until.UTC().Format(time.RFC3339))
 	}
+	if f := t.state.Failed; f != nil && f.Payload == o.id() && !forced && f.holds(f.ID, t.Now()) {
+		return f.notYet()
+	}
 	return nil
+}
+
+// notYet says that a version is not tried again yet.
+func (f *Failure) notYet() error {
+	return &deferredError{fmt.Errorf("version %s was started here %d times and did not stay; not again before %s",
+		f.Version, f.Times, f.Until.UTC().Format(time.RFC3339))}
 }
 
 // install downloads a payload into the other slot and lets that start.
@@ -165,7 +174,7 @@ func (t *talk) install(ctx context.Context, o *offer, forced bool) (err error) {
 	t.state.DeltaFailures, t.state.Broken = 0, nil
 	t.state.Installed = &Installed{
 		Version: o.update.Version, RootHash: root, From: t.boot.Version, Slot: slot.Label(),
-		Size: o.update.Size, Boot: t.host.bootID,
+		Payload: o.id(), Size: o.update.Size, Boot: t.host.bootID,
 	}
 	t.save()
 	t.say("update to %s: in %s after %s, verified; a restart starts it", o.update.Version, slot.Label(),
@@ -268,8 +277,7 @@ func (t *talk) accept(m *payload.Metadata, o *offer, forced bool) error {
 		return fmt.Errorf("payload: of version %s, which runs", i.Version)
 	}
 	if f := t.state.Failed; !forced && f.holds(i.RootHash, t.Now()) {
-		return &deferredError{fmt.Errorf("version %s was started here %d times and did not stay; not again before %s",
-			i.Version, f.Times, f.Until.UTC().Format(time.RFC3339))}
+		return f.notYet()
 	}
 	return nil
 }

@@ -123,6 +123,7 @@ func (g *Engine) settle() {
 		})
 	} else {
 		g.state.Failed = g.state.Failed.fail(i.RootHash, i.Version, g.Now(), failurePause, maxFailurePause)
+		g.state.Failed.Payload = i.Payload
 		g.say("version %s was started and did not stay: not again before %s", i.Version,
 			g.state.Failed.Until.UTC().Format(time.RFC3339))
 		e := failure(codeRollback)

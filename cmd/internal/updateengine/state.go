@@ -42,14 +42,17 @@ type Installed struct {
 	RootHash string `json:"root_hash"`
 	From     string `json:"from"` // version that ran then
 	Slot     string `json:"slot"`
-	Size     int64  `json:"size"` // of the payload, bytes
-	Boot     string `json:"boot"` // the kernel's id of the boot it was installed in
+	Payload  string `json:"payload"` // its SHA-256, hex
+	Size     int64  `json:"size"`    // of the payload, bytes
+	Boot     string `json:"boot"`    // the kernel's id of the boot it was installed in
 }
 
 // Failure is something that is not to be tried again before a time.
 type Failure struct {
 	// ID is the root hash of a version, or the digest of a payload, in hex.
-	ID      string    `json:"id"`
+	ID string `json:"id"`
+	// Payload is the digest of the payload that brought a version.
+	Payload string    `json:"payload,omitempty"`
 	Version string    `json:"version"`
 	Times   int       `json:"times"` // in a row
 	Until   time.Time `json:"until"`

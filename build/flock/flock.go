@@ -1,4 +1,6 @@
-package tools
+// Package flock keeps two processes from doing the same work at once, by
+// flock(2) on a file.
+package flock
 
 import (
 	"context"
@@ -10,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes an exclusive lock that other processes honour, and waits for
+// Lock takes an exclusive lock that other processes honour, and waits for
 // it until ctx ends.
-func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
 		return nil, err
