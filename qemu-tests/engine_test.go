@@ -55,11 +55,11 @@ func testLife(t *testing.T, l *lab) {
 		u.offer(t, l.Channel, good, map[string]string{"update.payload": from})
 		assert.Contains(t, m.updates(t), "CURRENT_OP=UPDATE_STATUS_IDLE")
 		assert.Equal(t, "priority=0 tries=0 successful=0", m.attributes(t, 4))
+		u.forget(t) // the failure, after which it would not be offered for a day
 	}
 	assert.Regexp(t, `the data of \S+ is not what was signed`, m.engineLog(t))
 	assert.Contains(t, m.engineLog(t), "not signed by a known key")
 
-	u.forget(t) // the failures
 	u.offer(t, l.Channel, good, map[string]string{"update.payload": l.fullPayload(t, next)})
 	status := m.updates(t)
 	require.Contains(t, status, needReboot+good.Version+"\n", m.engineLog(t))

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"slipway/qemu-tests/vm"
+	"slipway/signing/omaha"
 )
 
 // program is the tool, compiled once.
@@ -72,7 +73,7 @@ type updates struct {
 // guestServer is where guests find the server.
 const guestServer = "10.0.2.100:80"
 
-func newUpdates(t *testing.T, l *lab) *updates {
+func newUpdates(t testing.TB, l *lab) *updates {
 	u := &updates{lab: l, dir: t.TempDir()}
 	u.wire = newWire(t)
 	u.start(t)
@@ -132,9 +133,29 @@ func (u *updates) offer(t testing.TB, channel string, r *release, payloads map[s
 	link := filepath.Join(u.dir, channel, "current")
 	require.NoError(t, os.Symlink(r.Version, link+".new"))
 	require.NoError(t, os.Rename(link+".new", link))
+	want := fileSize(t, filepath.Join(dir, "update.payload"))
 	// The server looks every two seconds.
-	require.Eventually(t, func() bool { return strings.Contains(u.get(t, "/"), ">"+r.Version+"</td>") },
-		time.Minute, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return u.offered(t, channel) == want }, time.Minute, 100*time.Millisecond)
+}
+
+// offered is the size of the full payload that a machine of no name would be
+// offered, 0 if none.
+func (u *updates) offered(t testing.TB, channel string) int64 {
+	t.Helper()
+	var q bytes.Buffer
+	require.NoError(t, omaha.Encode(&q, &omaha.Request{Protocol: omaha.Protocol, Apps: []*omaha.App{{
+		ID: "any", Version: "0.0.1", Track: channel, UpdateCheck: &omaha.UpdateCheck{},
+	}}}))
+	r, err := http.Post("http://"+u.address+"/v1/update/", "text/xml", &q)
+	require.NoError(t, err)
+	defer r.Body.Close()
+	answer, err := omaha.ReadResponse(r.Body)
+	require.NoError(t, err)
+	update, err := answer.Apps[0].UpdateCheck.Update()
+	if err != nil {
+		return 0
+	}
+	return update.Size
 }
 
 func copyFile(t testing.TB, from, to string) {

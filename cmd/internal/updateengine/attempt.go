@@ -95,7 +95,11 @@ func (t *talk) update(ctx context.Context, forced bool) error {
 		if err != nil {
 			return fmt.Errorf("update check: %w", err)
 		}
-		if o == nil || t.installed(o) {
+		if o == nil {
+			t.watchAge()
+			return nil
+		}
+		if t.installed(o) {
 			return nil
 		}
 		if err := t.wanted(o, forced); err != nil {
@@ -116,6 +120,16 @@ func (t *talk) update(ctx context.Context, forced bool) error {
 		t.state.DeltaFailures++
 		t.save()
 		deltaOK = false
+	}
+}
+
+// watchAge says when there has been nothing newer for longer than there should:
+// a server that keeps updates back cannot change how old the signed /usr is.
+func (t *talk) watchAge() {
+	age := t.time().Sub(t.host.built)
+	if limit := t.config.UpdateMaxAge; limit > 0 && age > limit {
+		t.say("nothing newer than %s of %s for %s: the channel sleeps, or somebody keeps updates from this machine",
+			t.boot.Version, t.host.built.UTC().Format(time.DateOnly), age.Round(time.Hour))
 	}
 }
 

@@ -101,8 +101,7 @@ func newMachine(t testing.TB) *machine {
 	m.serve = func(w http.ResponseWriter, r *http.Request, content []byte) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}
-	var public key.Key
-	m.signer, public = newSigner(t, 1)
+	m.signer, _ = newSigner(t, 1)
 	m.layout = partitions.Layout{
 		SectorSize: 512, DiskSectors: 65536, DiskUUID: uuid.New(),
 		Partitions: []partitions.Partition{
@@ -125,7 +124,7 @@ func newMachine(t testing.TB) *machine {
 	m.file("oem/oem-release", []byte("ID=qemu\nVERSION_ID=0.0.1\n"))
 	built := m.clock.Add(-24 * time.Hour)
 	require.NoError(t, os.Chtimes(m.path("usr/lib/os-release"), built, built))
-	m.keys(public)
+	m.keys()
 	m.server = httptest.NewServer(http.HandlerFunc(m.answer))
 	t.Cleanup(m.server.Close)
 	m.config("")
@@ -135,15 +134,26 @@ func newMachine(t testing.TB) *machine {
 
 // keys are the keys that /usr brings, for everything.
 func (m *machine) keys(list ...key.Key) {
+	m.keysWith(func(*keyset.Entry) {}, list...)
+}
+
+// keysWith are the machine's own key and others, changed.
+func (m *machine) keysWith(change func(*keyset.Entry), list ...key.Key) {
 	set := keyset.New()
-	for _, k := range list {
-		set.Keys = append(set.Keys, keyset.NewEntry(k, keyset.Payload, keyset.Image))
+	_, own := newSigner(m.t, 1)
+	for _, k := range append([]key.Key{own}, list...) {
+		e := keyset.NewEntry(k, keyset.Payload, keyset.Image)
+		change(&e)
+		set.Keys = append(set.Keys, e)
 	}
 	f, err := keyset.NewFile(set)
 	require.NoError(m.t, err)
 	text, err := f.Encode()
 	require.NoError(m.t, err)
 	m.file("usr/"+keyset.Path, text)
+	if m.engine != nil {
+		m.restart()
+	}
 }
 
 // config writes update.conf, with more lines.

@@ -14,6 +14,7 @@ import (
 	"slipway/cmd/internal/updatebus"
 	"slipway/cmd/internal/updateengine"
 	"slipway/signing/footer"
+	"slipway/signing/keyset"
 	"slipway/signing/omaha"
 	"slipway/signing/payload"
 )
@@ -161,7 +162,8 @@ func TestDelta(t *testing.T) {
 }
 
 // What must not be installed is not, whoever offers it: the slot cannot be
-// started, and the server learns why.
+// started, and the server learns why. The attacks are those of TUF's list
+// (theupdateframework.io/security), as far as one machine can see them.
 func TestRefuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		make  func(m *machine) *update
@@ -188,6 +190,39 @@ func TestRefuses(t *testing.T) {
 		"another key": {
 			make: func(m *machine) *update {
 				other, _ := newSigner(m.t, 2)
+				return &update{version: newVersion, content: m.payloadOf(m.slot(newVersion), info(newVersion), other)}
+			},
+			code: "18", said: "payload metadata: not signed by a known key",
+		},
+		"an expired key": {
+			make: func(m *machine) *update {
+				old, k := newSigner(m.t, 3)
+				m.keysWith(func(e *keyset.Entry) {
+					if e.ID == k.ID {
+						past := m.clock.Add(-time.Hour)
+						e.NotAfter = &past
+					}
+				}, k)
+				return &update{version: newVersion, content: m.payloadOf(m.slot(newVersion), info(newVersion), old)}
+			},
+			code: "26", said: ", which is expired at 2026-11-21T0",
+		},
+		"a retired key": {
+			make: func(m *machine) *update {
+				old, k := newSigner(m.t, 3)
+				m.keysWith(func(e *keyset.Entry) { e.Retired = e.ID == k.ID }, k)
+				return &update{version: newVersion, content: m.payloadOf(m.slot(newVersion), info(newVersion), old)}
+			},
+			code: "26", said: ", which is retired",
+		},
+		"a key for other things": {
+			make: func(m *machine) *update {
+				other, k := newSigner(m.t, 3)
+				m.keysWith(func(e *keyset.Entry) {
+					if e.ID == k.ID {
+						e.Roles = []keyset.Role{keyset.Image}
+					}
+				}, k)
 				return &update{version: newVersion, content: m.payloadOf(m.slot(newVersion), info(newVersion), other)}
 			},
 			code: "18", said: "payload metadata: not signed by a known key",
@@ -277,6 +312,17 @@ func TestRefuses(t *testing.T) {
 }
 
 func len64(b []byte) int64 { return int64(len(b)) }
+
+// A server that has had nothing for too long keeps something from the machine,
+// or sleeps; the machine knows how old what it runs is.
+func TestFreeze(t *testing.T) {
+	m := newMachine(t)
+	m.config("UPDATE_MAX_AGE=48h\n")
+	assert.NotContains(t, m.attempt(false), "nothing newer")
+	m.clock = m.clock.Add(36 * time.Hour)
+	assert.Contains(t, m.attempt(false), "nothing newer than 4888.0.0 of 2026-11-20 for 60h0m0s: "+
+		"the channel sleeps, or somebody keeps updates from this machine")
+}
 
 // A payload that could not be applied is left alone for a day.
 func TestBrokenPayload(t *testing.T) {
