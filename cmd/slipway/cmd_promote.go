@@ -16,8 +16,6 @@ import (
 	"slipway/cmd/internal/release"
 	"slipway/cmd/internal/report"
 	"slipway/signing"
-	"slipway/signing/keyset"
-	"slipway/signing/payload"
 )
 
 const promoteHelp = `Gives the machines of another channel the very bytes that a channel has proven.
@@ -52,8 +50,9 @@ func promoteCommand() *cli.Command {
 			&cli.StringFlag{Name: "version", Usage: "take `VERSION` instead of the one the channel gives"},
 			&cli.StringFlag{Name: "releases", Value: "out", Usage: "the directory of channels is `DIR`"},
 			&cli.StringSliceFlag{Name: "require", Usage: "the test `CASE` too has to have passed; may be repeated"},
-			&cli.StringFlag{Name: "time", Usage: "date the pointer `TIME`, as in 2026-11-20T12:00:00Z, instead of when the packages were of"},
-			&cli.BoolFlag{Name: "allow-older", Usage: "take a channel back to an older version: for machines that come anew, the others stay"},
+			&cli.StringFlag{Name: "time", Usage: "date the pointer `TIME`, as in 2026-11-20T12:00:00Z; else it has the date of the lock"},
+			&cli.Int64Flag{Name: "sequence", Usage: "number the pointer `N`, where the last one got lost; else it is one more than that"},
+			&cli.BoolFlag{Name: "allow-older", Usage: "take a channel back to an older version, for machines that come anew"},
 			pubFlag(), jsonFlag(),
 		),
 		Action: func(c *cli.Context) error {
@@ -99,12 +98,12 @@ func newPromotion(c *cli.Context) (*promotion, error) {
 	p := &promotion{
 		releases: c.String("releases"), from: c.String("from"), to: c.String("to"), version: c.String("version"),
 		date: c.String("time"), required: append(requiredCases(), c.StringSlice("require")...),
-		allowOlder: c.Bool("allow-older"),
+		allowOlder: c.Bool("allow-older"), sequence: c.Int64("sequence"),
 	}
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	w, err := openWorkspace()
+	w, err := keysOnly()
 	if err != nil {
 		return nil, err
 	}
@@ -123,14 +122,19 @@ func newPromotion(c *cli.Context) (*promotion, error) {
 func (p *promotion) check() error {
 	for name, channel := range map[string]string{"from": p.from, "to": p.to} {
 		if channel == "" || filepath.Base(channel) != channel || channel[0] == '.' {
-			return hint.Add(hint.Usagef("promote: --%s %q: not a channel", name, channel), "slipway promote --from alpha --to beta")
+			return hint.Add(hint.Usagef("promote: --%s %q: not a channel", name, channel),
+				"slipway promote --from alpha --to beta")
 		}
 	}
 	if p.from == p.to {
-		return hint.Add(hint.Usagef("promote: from %s to %s: the same channel", p.from, p.to), "slipway promote --from alpha --to beta")
+		return hint.Add(hint.Usagef("promote: from %s to %s: the same channel", p.from, p.to),
+			"slipway promote --from alpha --to beta")
 	}
 	if p.version != "" && checkVersion(p.version) != nil {
 		return hint.Add(hint.Usagef("promote: --version %q: not MAJOR.MINOR.PATCH", p.version), "--version 4900.0.1")
+	}
+	if p.sequence < 0 {
+		return hint.Add(hint.Usagef("promote: --sequence %d: less than 1", p.sequence), "leave --sequence out")
 	}
 	if _, err := time.Parse(time.RFC3339, p.date); p.date != "" && err != nil {
 		return hint.Add(hint.Usagef("promote: --time %q: not a time of RFC 3339", p.date), "--time 2026-11-20T12:00:00Z")
@@ -144,15 +148,8 @@ func (p *promotion) run(ctx context.Context) (_ string, err error) {
 	if err := p.find(); err != nil {
 		return "", err
 	}
-	v := &verifier{dir: p.dir, accept: p.accept, rep: p.rep}
-	if err := v.run(ctx); err != nil {
-		return "", err
-	}
-	p.info = v.info
-	if p.info.Channel != p.from {
-		return "", fmt.Errorf("%s: is of channel %q, not of %q", filepath.Join(p.dir, release.Manifest), p.info.Channel, p.from)
-	}
-	if err := p.keys.suit(p.info.Development, p.dir); err != nil {
+	// What is cheap comes first: hashing the files takes seconds.
+	if err := p.read(); err != nil {
 		return "", err
 	}
 	if err := p.proven(); err != nil {
@@ -160,6 +157,10 @@ func (p *promotion) run(ctx context.Context) (_ string, err error) {
 	}
 	before, err := p.before()
 	if err != nil {
+		return "", err
+	}
+	v := &verifier{dir: p.dir, accept: p.accept, rep: p.rep}
+	if err := v.run(ctx); err != nil {
 		return "", err
 	}
 	if dir, ok, err := p.unchanged(before); ok || err != nil {
@@ -201,7 +202,8 @@ func (p *promotion) find() (err error) {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		} else if version, err = os.Readlink(filepath.Join(channel, "current")); err != nil {
-			return hint.Add(fmt.Errorf("channel %s: %w", p.from, err), "slipway build --channel %s makes a release; --releases DIR names another directory", p.from)
+			return hint.Add(fmt.Errorf("channel %s: %w", p.from, err),
+				"slipway build --channel %s makes a release; --releases DIR names another directory", p.from)
 		}
 	}
 	p.dir = filepath.Join(channel, version)
@@ -209,60 +211,11 @@ func (p *promotion) find() (err error) {
 	return hint.Add(err, "ls %s shows the versions there are", channel)
 }
 
-// proven checks the evidence.
-func (p *promotion) proven() error {
-	again := fmt.Sprintf("slipway test %s runs the tests and records what they say", p.dir)
-	d, err := release.ReadEvidence(p.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return hint.Add(fmt.Errorf("%s: no evidence that it works: no %s", p.dir, release.EvidenceFile), "%s", again)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := d.Verify(p.accept.as(keyset.Payload)); err != nil {
-		return hint.Add(fmt.Errorf("%s: %w", filepath.Join(p.dir, release.EvidenceFile), p.accept.explain(err)),
-			"--pub FILE names the key of whoever recorded it, if that is to count")
-	}
-	n, err := d.Body.Check(p.info, p.required)
-	if err != nil {
-		return hint.Add(fmt.Errorf("%s: %w", p.dir, err), "%s", again)
-	}
-	p.rep.Step("evidence").Done("%d cases passed, all %d that are required", n, len(p.required))
-	return nil
-}
-
-// before is the pointer that the channel has, nil if none. It must be signed,
-// and name no newer version.
-func (p *promotion) before() (*release.Pointer, error) {
-	channel := filepath.Join(p.releases, p.to)
-	p.sequence = 1
-	newest := ""
-	d, err := release.ReadPointer(channel)
-	switch {
-	case err == nil:
-		if _, err := d.Verify(p.accept.as(keyset.Payload)); err != nil {
-			return nil, hint.Add(fmt.Errorf("%s: %w", filepath.Join(channel, release.PointerFile), p.accept.explain(err)),
-				"--pub FILE names the key it is signed by, if that is to count")
-		}
-		p.sequence, newest = d.Body.Sequence+1, d.Body.Version
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	default:
-		newest, _ = os.Readlink(filepath.Join(channel, "current")) // no link, no version
-	}
-	if order, err := payload.CompareVersions(p.info.Version, newest); newest != "" && err == nil && order < 0 && !p.allowOlder {
-		return nil, hint.Add(fmt.Errorf("channel %s: gives %s, which is newer than %s", p.to, newest, p.info.Version),
-			"--allow-older takes the channel back; `paused: true` in rollout.yaml stops a roll-out")
-	}
-	if d == nil {
-		return nil, nil
-	}
-	return d.Body, nil
-}
-
 // sign makes the release.json and the pointer. Both are asked for at once, for
 // keys that are elsewhere.
-func (p *promotion) sign(ctx context.Context, stage *release.Stage, next *release.Info) (*release.Document[*release.Pointer], error) {
+func (p *promotion) sign(ctx context.Context, stage *release.Stage, next *release.Info) (
+	*release.Document[*release.Pointer], error,
+) {
 	text, err := next.Encode()
 	if err != nil {
 		return nil, err

@@ -117,7 +117,8 @@ func readNebraska(c *cli.Context) (*nebraska.Server, error) {
 	case to != "nebraska":
 		return nil, hint.Add(hint.Usagef("publish: --to %q: unknown", to), "--to nebraska")
 	case c.String("files") == "":
-		return nil, hint.Add(hint.Usagef("publish: --files missing: where do machines find the payload?"), "--files http://HOST/releases/")
+		return nil, hint.Add(hint.Usagef("publish: --files missing: where do machines find the payload?"),
+			"--files http://HOST/releases/")
 	}
 	address, err := webAddress("url", c.String("url"))
 	if err != nil {
@@ -147,7 +148,8 @@ func readNebraska(c *cli.Context) (*nebraska.Server, error) {
 // webAddress reads an address of the web.
 func webAddress(flag, text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" ||
+		u.Scheme != "http" && u.Scheme != "https" {
 		return nil, hint.Add(hint.Usagef("publish: --%s %q: not an address of the web", flag, text), "--%s https://HOST", flag)
 	}
 	return u, nil
@@ -177,7 +179,8 @@ func describePackage(c *cli.Context, dir string, info *release.Info) (*nebraska.
 	}
 	f, err := os.Open(filepath.Join(dir, release.Payload))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint.Add(fmt.Errorf("%s: no %s to publish", dir, release.Payload), "slipway build --payload release makes one")
+		return nil, hint.Add(fmt.Errorf("%s: no %s to publish", dir, release.Payload),
+			"slipway build --payload release makes one")
 	}
 	if err != nil {
 		return nil, err

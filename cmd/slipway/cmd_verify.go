@@ -100,9 +100,7 @@ func (v *verifier) run(ctx context.Context) error {
 		if err != nil {
 			return hint.Add(err, "fetch the release again; slipway inspect shows what a file claims to be")
 		}
-		if said != "" {
-			step.Done("%s", said)
-		}
+		step.Done("%s", said)
 	}
 	return nil
 }

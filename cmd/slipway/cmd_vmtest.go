@@ -28,7 +28,10 @@ With RELEASE, that release is tested as it lies there, and the results, good and
 bad, are added to its evidence.json, signed by a key that signs releases, which
 is named as for slipway build; slipway promote wants them. --record adds results
 of tests made elsewhere: a FILE with the lines of "go test -json", of which
-{"Action": "pass", "Test": "NAME"} is the least, or "fail" or "skip".`
+{"Action": "pass", "Test": "NAME"} is the least, or "fail" or "skip".
+The tests build newer versions for the machine to update to, and sign them by
+the same keys: those of a release have to be here for that, or the tests are run
+where they are.`
 
 func testCommand() *cli.Command {
 	return &cli.Command{
@@ -62,7 +65,7 @@ func testCommand() *cli.Command {
 			if dir != "" {
 				return testRelease(c, dir)
 			}
-			if err := runTests(c, "-channel="+c.String("channel"), c.App.Writer, c.Bool("json")); err != nil {
+			if err := runTests(c, []string{"-channel=" + c.String("channel")}, c.App.Writer, c.Bool("json")); err != nil {
 				return hint.Add(fmt.Errorf("test: channel %s: %w", c.String("channel"), err),
 					"slipway test --channel %s --run NAME repeats one case", c.String("channel"))
 			}
@@ -71,9 +74,9 @@ func testCommand() *cli.Command {
 	}
 }
 
-// runTests runs the tests of machines on what subject names, a flag of theirs.
+// runTests runs the tests of machines on what subject says, in flags of theirs.
 // Their output goes to out, as JSON or as text.
-func runTests(c *cli.Context, subject string, out io.Writer, events bool) error {
+func runTests(c *cli.Context, subject []string, out io.Writer, events bool) error {
 	root, err := findRoot()
 	if err != nil {
 		return err
@@ -85,7 +88,7 @@ func runTests(c *cli.Context, subject string, out io.Writer, events bool) error 
 	if name := c.String("run"); name != "" {
 		args = append(args, "-run", testPattern(name))
 	}
-	args = append(args, "-args", subject, "-accel="+c.String("accel"))
+	args = append(append(args, "-args", "-accel="+c.String("accel")), subject...)
 	cmd := exec.CommandContext(c.Context, "go", args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Dir, cmd.Stdout, cmd.Stderr = root, out, c.App.ErrWriter

@@ -53,6 +53,7 @@ func TestPromoteUsage(t *testing.T) {
 		"promote --from alpha --to ../beta":     `promote: --to "../beta": not a channel`,
 		"promote --from alpha --to alpha":       "promote: from alpha to alpha: the same channel",
 		"promote --from a --to b --version 1":   `promote: --version "1": not MAJOR.MINOR.PATCH`,
+		"promote --from a --to b --sequence -1": "promote: --sequence -1: less than 1",
 		"promote --from a --to b --time today":  `promote: --time "today": not a time of RFC 3339`,
 		"promote --from a --to b now":           `promote: argument "now": not expected`,
 		"promote --from a --to b --no-evidence": "flag provided but not defined: -no-evidence",
@@ -194,10 +195,8 @@ func TestPromote(t *testing.T) {
 	assert.Equal(t, "GROUP=stable\n", p.oem(filepath.Join(p.out, "stable", p.version)))
 
 	// Back to alpha it is the image it was.
-	status, _, stderr = run(t, "promote", "--from", "stable", "--to", "again", "--releases", p.out, "--key", p.key)
-	require.Zero(t, status, stderr)
 	require.NoError(t, os.Rename(filepath.Join(p.out, "alpha"), filepath.Join(p.out, "first")))
-	status, _, stderr = run(t, "promote", "--from", "again", "--to", "alpha", "--releases", p.out, "--key", p.key)
+	status, _, stderr = run(t, "promote", "--from", "stable", "--to", "alpha", "--releases", p.out, "--key", p.key)
 	require.Zero(t, status, stderr)
 	round, err := release.Read(filepath.Join(p.out, "alpha", p.version))
 	require.NoError(t, err)
@@ -232,8 +231,14 @@ func (p *promoting) olderVersion() {
 	status, _, stderr := p.promote()
 	assert.Equal(p, 1, status)
 	assert.Contains(p, stderr, "slipway: channel beta: gives 9999.0.0, which is newer than "+p.version+"\nhint: --allow-older ")
-	status, _, stderr = p.promote("--allow-older")
+	status, _, stderr = p.promote("--allow-older", "--sequence", "7")
 	assert.Zero(p, status, stderr)
+	d, err := release.ReadPointer(channel)
+	require.NoError(p, err)
+	assert.EqualValues(p, 7, d.Body.Sequence)
+	status, _, stderr = p.promote("--sequence", "7")
+	assert.Equal(p, 1, status)
+	assert.Contains(p, stderr, "slipway: channel beta: has pointer 7, which 7 does not follow\n")
 }
 
 // oem reads update.conf in the disk image of a release.
@@ -326,7 +331,7 @@ func TestTestRecordsWhatItRuns(t *testing.T) {
 	assert.Contains(t, stderr, "slipway: test: "+p.alpha+": exit status 1\nhint: slipway test "+p.alpha+" --run NAME repeats one case\n")
 	args, err := os.ReadFile(filepath.Join(bin, "args"))
 	require.NoError(t, err)
-	assert.Equal(t, "test -json -v -count=1 -timeout=3h ./qemu-tests -run TestBIOS -args -release="+p.alpha+" -accel=auto\n", string(args))
+	assert.Equal(t, "test -json -v -count=1 -timeout=3h ./qemu-tests -run TestBIOS -args -accel=auto -release="+p.alpha+" -sign=--key="+p.key+"\n", string(args))
 
 	stand(`{"Action":"pass","Test":"TestBIOS/alpha"}`+"\n", "0")
 	status, stdout, stderr = run(t, "test", p.alpha, "--key", p.key, "--json")
@@ -361,4 +366,22 @@ func TestTestRecordsWhatItRuns(t *testing.T) {
 	assert.Contains(t, stderr, "warning: the results are in "+kept[0])
 	status, _, stderr = run(t, "test", p.alpha, "--record", kept[0], "--key", stranger, "--pub", p.pub)
 	assert.Zero(t, status, stderr)
+}
+
+// Where a release was promoted to, none is built in its place.
+func TestBuildLeavesThePromotedAlone(t *testing.T) {
+	p := newProject(t)
+	p.publish(tool(), library())
+	channel := filepath.Join(p.root, "out", "alpha")
+	require.NoError(t, os.MkdirAll(channel, 0o755))
+	d, err := release.NewPointer(&release.Pointer{
+		Format: 1, Name: "slipway", Channel: "alpha", Version: "4.0.0", Release: strings.Repeat("0", 64), From: "nightly", Sequence: 1,
+	})
+	require.NoError(t, err)
+	require.NoError(t, release.WritePointer(channel, d))
+	status, _, stderr := run(t, "build", "--version", "4.0.0")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "slipway: channel alpha: 4.0.0 was promoted from nightly, and is not built anew\nhint: --version V")
+	_, _, stderr = run(t, "build", "--version", "4.0.1")
+	assert.Contains(t, stderr, "warning: channel alpha gives its machines 4.0.0, which its pointer names: slipway promote moves that\n")
 }

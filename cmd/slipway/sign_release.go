@@ -71,6 +71,9 @@ func signRelease(ctx context.Context, dir string, keys *signers, rep *report.Rep
 		return err
 	}
 	rep.Step("sign").Done("%s, by %s", dir, ids(keys.all()))
+	if d, err := release.ReadPointer(filepath.Dir(stage.Final())); err == nil && d.Body.Version == info.Version {
+		rep.Warn("%s names the release as it was: slipway promote makes another", release.PointerFile)
+	}
 	return nil
 }
 

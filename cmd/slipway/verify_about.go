@@ -16,7 +16,7 @@ import (
 func (v *verifier) evidence(context.Context) (string, error) {
 	d, err := release.ReadEvidence(v.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "none", nil
 	}
 	if err != nil {
 		return "", err
@@ -44,8 +44,11 @@ func (v *verifier) pointer(context.Context) (string, error) {
 	}
 	channel := filepath.Dir(dir)
 	d, err := release.ReadPointer(channel)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && d.Body.Version != filepath.Base(dir) {
-		return "", nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return "none", nil
+	}
+	if err == nil && d.Body.Version != filepath.Base(dir) {
+		return "gives " + d.Body.Version + ", not this version", nil
 	}
 	if err != nil {
 		return "", err
@@ -54,13 +57,8 @@ func (v *verifier) pointer(context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", release.PointerFile, v.accept.explain(err))
 	}
-	info, err := d.Body.ReadNamed(channel)
-	if err != nil {
+	if _, err := d.Body.ReadNamed(channel); err != nil {
 		return "", err
-	}
-	if info.Channel != d.Body.Channel || info.Version != d.Body.Version {
-		return "", fmt.Errorf("%s: of channel %q and version %s, names one of %q and %s", release.PointerFile,
-			d.Body.Channel, d.Body.Version, info.Channel, info.Version)
 	}
 	return fmt.Sprintf("number %d, %s gives %s, signed by %s", d.Body.Sequence, d.Body.Channel, d.Body.Version,
 		strings.Join(signedBy, ", ")), nil

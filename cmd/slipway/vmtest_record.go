@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -31,7 +32,7 @@ func testRelease(c *cli.Context, dir string) (err error) {
 	if err != nil {
 		return hint.Add(err, "slipway build makes a release and prints its directory")
 	}
-	w, err := openWorkspace()
+	w, err := keysOnly()
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func testRelease(c *cli.Context, dir string) (err error) {
 	if r.accept, err = readAccepted(c); err != nil {
 		return err
 	}
-	r.slipway = sourcesOf(w.root)
+	r.slipway = sourcesOf()
 	if file := c.String("record"); file != "" {
 		return r.recordFile(c.Context, file)
 	}
@@ -70,13 +71,17 @@ type recorder struct {
 
 // sourcesOf says which slipway this is: the revision it was built from, or the
 // digest of the sources it runs from.
-func sourcesOf(root string) string {
+func sourcesOf() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				return "revision " + s.Value
 			}
 		}
+	}
+	root, err := findRoot()
+	if err != nil {
+		return "unknown"
 	}
 	sum, err := goprogram.Sources(root)
 	if err != nil {
@@ -114,7 +119,7 @@ func (r *recorder) test(c *cli.Context) error {
 	in, out := io.Pipe()
 	ran := make(chan error, 1)
 	go func() {
-		err := runTests(c, "-release="+absolute, out, true)
+		err := runTests(c, append([]string{"-release=" + absolute}, signAs(c)...), out, true)
 		ran <- err
 		out.Close()
 	}()
@@ -142,6 +147,32 @@ func (r *recorder) test(c *cli.Context) error {
 	return errors.Join(failed, os.Remove(kept.Name()))
 }
 
+// signAs has the tests sign what they build as this command signs. They run in
+// another directory.
+func signAs(c *cli.Context) []string {
+	var flags []string
+	add := func(name, value string) {
+		if _, err := os.Stat(value); err == nil {
+			if absolute, err := filepath.Abs(value); err == nil {
+				value = absolute
+			}
+		}
+		flags = append(flags, "--"+name+"="+value)
+	}
+	for _, ref := range c.StringSlice("key") {
+		add("key", ref)
+	}
+	for _, name := range []string{"keys", "key-password-file"} {
+		if c.IsSet(name) {
+			add(name, c.String(name))
+		}
+	}
+	if len(flags) == 0 {
+		return nil
+	}
+	return []string{"-sign=" + strings.Join(flags, "\n")}
+}
+
 // recordFile takes results from a file.
 func (r *recorder) recordFile(ctx context.Context, name string) error {
 	f, err := os.Open(name)
@@ -151,7 +182,8 @@ func (r *recorder) recordFile(ctx context.Context, name string) error {
 	defer f.Close()
 	results, err := testlog.Read(f, r.info.Channel, nil)
 	if err != nil {
-		return hint.Add(fmt.Errorf("%s: %w", name, err), `a line is like {"Action": "pass", "Test": "NAME"}; go test -json writes such`)
+		return hint.Add(fmt.Errorf("%s: %w", name, err),
+			`a line is like {"Action": "pass", "Test": "NAME"}; go test -json writes such`)
 	}
 	if err := r.check(ctx); err != nil {
 		return err

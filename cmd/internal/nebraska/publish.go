@@ -116,13 +116,14 @@ func (w *publication) register(ctx context.Context) (string, error) {
 	}
 	want := w.config()
 	if old == nil {
-		w.say(fmt.Sprintf("register package %s for %s: %s bytes at %s%s", want.Version, w.p.Arch, want.Size, want.URL, want.File))
+		w.say(fmt.Sprintf("register package %s for %s: %s bytes at %s%s",
+			want.Version, w.p.Arch, want.Size, want.URL, want.File))
 		made := new(pack)
 		err := w.change(ctx, http.MethodPost, appPath(w.app.ID, "packages"), want, made)
 		return made.ID, err
 	}
 	switch {
-	case old.Size != want.Size || old.Hash != want.Hash || old.Action == nil || old.Action.SHA256 != want.Action.SHA256:
+	case old.Size != want.Size || old.Hash != want.Hash, old.Action == nil || old.Action.SHA256 != want.Action.SHA256:
 		return "", fmt.Errorf("nebraska: package %s: %w: %s bytes with SHA-1 %s, this one is %s bytes with %s",
 			want.Version, ErrOtherBytes, old.Size, old.Hash, want.Size, want.Hash)
 	case old.URL == want.URL && old.Filename == want.File:
@@ -175,7 +176,8 @@ func (w *publication) floor(ctx context.Context, c *channel, id string) error {
 		}
 	}
 	w.say(fmt.Sprintf("make %s a floor of channel %s", w.p.Version, c.Name))
-	return w.change(ctx, http.MethodPut, floorsPath(c.ID)+"/"+url.PathEscape(id), map[string]string{"floor_reason": w.p.FloorReason}, nil)
+	reason := map[string]string{"floor_reason": w.p.FloorReason}
+	return w.change(ctx, http.MethodPut, floorsPath(c.ID)+"/"+url.PathEscape(id), reason, nil)
 }
 
 func floorsPath(channel string) string { return "/api/channels/" + url.PathEscape(channel) + "/floors" }
@@ -219,7 +221,8 @@ func (w *publication) group(ctx context.Context, c *channel) error {
 			continue
 		}
 		if g.Channel.Name != c.Name {
-			return fmt.Errorf("nebraska: group %q: machines of track %s follow channel %s: change that on Nebraska's page", g.Name, g.Track, g.Channel.Name)
+			return fmt.Errorf("nebraska: group %q: machines of track %s follow channel %s: change that on Nebraska's page",
+				g.Name, g.Track, g.Channel.Name)
 		}
 		if !g.UpdatesEnabled {
 			w.say(fmt.Sprintf("group %q is left as it is: its updates are switched off", g.Name))

@@ -112,7 +112,9 @@ func (d *Document[T]) Encode() ([]byte, error) {
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false) // what is signed stays as it is
 	enc.SetIndent("", "  ")
-	err := enc.Encode(map[string]any{d.kind: json.RawMessage(d.signed), "signatures": append([]Signature{}, d.Signatures...)})
+	err := enc.Encode(map[string]any{
+		d.kind: json.RawMessage(d.signed), "signatures": append([]Signature{}, d.Signatures...),
+	})
 	return text.Bytes(), err
 }
 

@@ -86,7 +86,12 @@ func (p *Pointer) ReadNamed(dir string) (*Info, error) {
 	if got := Sum(text); got != p.Release {
 		return nil, fmt.Errorf("%s: digest %.16s, %s says %.16s: %w", name, got, PointerFile, p.Release, ErrReplaced)
 	}
-	return parse(text, name)
+	info, err := parse(text, name)
+	if err == nil && (info.Channel != p.Channel || info.Version != p.Version) {
+		err = fmt.Errorf("%s: of channel %q and version %s, %s names %q and %s", name, info.Channel, info.Version,
+			PointerFile, p.Channel, p.Version)
+	}
+	return info, err
 }
 
 // WritePointer puts a signed pointer into the directory of its channel.

@@ -50,6 +50,9 @@ func NewStage(out, channel, version string) (*Stage, error) {
 	return s, nil
 }
 
+// Final is the place the release will have.
+func (s *Stage) Final() string { return s.final }
+
 func (s *Stage) old() string  { return s.Dir + ".old" }
 func (s *Stage) link() string { return s.Dir + ".link" }
 

@@ -57,7 +57,9 @@ type discovery struct {
 }
 
 func openDiscovery(s *store, o *Options) (*discovery, error) {
-	d := &discovery{store: s, random: o.Random, now: o.Now, clusters: map[string]*cluster{}, changed: make(chan struct{})}
+	d := &discovery{
+		store: s, random: o.Random, now: o.Now, clusters: map[string]*cluster{}, changed: make(chan struct{}),
+	}
 	return d, loadAll(s, tokensBucket, func(token string, c *cluster) { d.clusters[token] = c })
 }
 
@@ -88,7 +90,7 @@ func (d *discovery) create(ctx context.Context, size int) (string, error) {
 		}
 	}
 	if len(d.clusters) >= maxTokens {
-		return "", &discoveryError{503, 300, "No room", fmt.Sprintf("%d clusters, want at most %d", len(d.clusters), maxTokens)}
+		return "", &discoveryError{503, 300, "No room", fmt.Sprintf("there are %d clusters", maxTokens)}
 	}
 	return token, d.put(ctx, token, &cluster{Size: size, Expires: d.now().Add(tokenTime)})
 }

@@ -127,7 +127,8 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request, token, id string) 
 		s.discoveryFailed(w, err)
 		return
 	}
-	answerKeys(w, http.StatusCreated, c.index(), "create", c.Members[len(c.Members)-1].node(token, len(c.Members)-1))
+	last := len(c.Members) - 1
+	answerKeys(w, http.StatusCreated, c.index(), "create", c.Members[last].node(token, last))
 }
 
 // waitForMember answers when there is a member with the index asked for. After
@@ -147,7 +148,8 @@ func (s *Server) waitForMember(w http.ResponseWriter, r *http.Request, token, ke
 	}
 	// The limits of a usual request are not for this one.
 	control, end := http.NewResponseController(w), time.Now().Add(longPollTime+answerTime)
-	if err := errors.Join(control.SetReadDeadline(end), control.SetWriteDeadline(end)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	err = errors.Join(control.SetReadDeadline(end), control.SetWriteDeadline(end))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), longPollTime)
@@ -186,5 +188,7 @@ func (s *Server) discoveryFailed(w http.ResponseWriter, err error) {
 	}
 	keysHeader(w, 0)
 	w.WriteHeader(e.status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"errorCode": e.code, "message": e.message, "cause": e.cause, "index": 0})
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"errorCode": e.code, "message": e.message, "cause": e.cause, "index": 0,
+	})
 }

@@ -13,9 +13,9 @@ const (
 	// stalled is how long a client may take for the next piece of a payload.
 	// One that hangs or takes a byte at a time does not keep a connection.
 	stalled = time.Minute
-	// piece is how much is sent at a time, in bytes: 64 KiB a second is the
+	// piece is how much is sent at a time, in bytes: 8 KiB a second is the
 	// least a client must take.
-	piece = 4 << 20
+	piece = 512 << 10
 )
 
 // files serves the files of releases, ranges included. Directories are not

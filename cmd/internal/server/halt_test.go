@@ -33,7 +33,7 @@ func TestHaltAfterFailures(t *testing.T) {
 	assert.Contains(t, page, "<td>halted: 3 of 3 machines failed</td>")
 	_, text := s.get(s.http.URL + server.MetricsPath)
 	assert.Contains(t, text, `slipway_rollout_halted{channel="alpha",version="1.0.0"} 1`+"\n")
-	assert.Contains(t, text, `slipway_rollout_machines{channel="alpha",version="1.0.0",outcome="failed"} 3`+"\n")
+	assert.Contains(t, text, `slipway_rollout_failed{channel="alpha",version="1.0.0"} 3`+"\n")
 
 	s.ask(machine("bad-0", "1.0.0"))
 	assert.Empty(t, s.offered(machine("good", "0.1.0")), "a person lifts it, not a machine that mends")

@@ -50,8 +50,9 @@ type Machine struct {
 
 // Error codes of update_engine (action_processor.h) that tell who is to blame.
 const (
+	codeOpenSlot  = 7    // the machine cannot write to its own disk
 	codeTransfer  = 9    // the download broke off
-	codeOmahaHTTP = 37   // the server did not answer
+	codeOmahaHTTP = 37   // a server did not answer
 	codeDeferred  = 40   // the machine waits, by its own rules
 	codeRollback  = 44   // the version was started and given up
 	codeHTTP      = 2000 // and the HTTP status
@@ -62,7 +63,11 @@ const (
 
 // passes says whether an error says nothing against the version.
 func passes(code int) bool {
-	return code == codeTransfer || code == codeOmahaHTTP || code == codeDeferred || code >= codeHTTP
+	switch code {
+	case codeOpenSlot, codeTransfer, codeOmahaHTTP, codeDeferred:
+		return true
+	}
+	return code >= codeHTTP
 }
 
 // maxText bounds what is kept of a text that a machine sends.

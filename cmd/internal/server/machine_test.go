@@ -53,7 +53,7 @@ func TestWhichVersionFailed(t *testing.T) {
 // Errors that say nothing against a version do not keep a machine from it.
 func TestErrorsThatPass(t *testing.T) {
 	for code, again := range map[int]string{
-		9: "1.0.0", 37: "1.0.0", 40: "1.0.0", 2404: "1.0.0", 2503 | 1<<30: "1.0.0",
+		7: "1.0.0", 9: "1.0.0", 37: "1.0.0", 40: "1.0.0", 2404: "1.0.0", 2503 | 1<<30: "1.0.0",
 		0: "", 10: "", 12: "", 44: "", 44 | 1<<31: "",
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {

@@ -83,8 +83,8 @@ func (s *Server) writeChannel(w io.Writer, ch *channel, rule Rule) {
 	fmt.Fprintf(w, "slipway_rollout_percent%s %g\n", labels, *rule.Percent)
 	fmt.Fprintf(w, "slipway_rollout_paused%s %d\n", labels, number(rule.Paused))
 	fmt.Fprintf(w, "slipway_rollout_halted%s %d\n", labels, number(halted))
-	fmt.Fprintf(w, "slipway_rollout_machines{channel=%q,version=%q,outcome=\"running\"} %d\n", ch.Name, ch.Version, t.Running)
-	fmt.Fprintf(w, "slipway_rollout_machines{channel=%q,version=%q,outcome=\"failed\"} %d\n", ch.Name, ch.Version, t.Failed)
+	fmt.Fprintf(w, "slipway_rollout_running%s %d\n", labels, t.Running)
+	fmt.Fprintf(w, "slipway_rollout_failed%s %d\n", labels, t.Failed)
 }
 
 func number(b bool) int {

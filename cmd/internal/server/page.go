@@ -51,11 +51,13 @@ func statusTemplate() (*template.Template, error) {
 // explain puts the error codes of update_engine into words.
 func explain(code int) string {
 	words, known := map[int]string{
-		codeTransfer: "the download broke off", 10: "the payload is not what was announced",
+		codeOpenSlot: "the slot cannot be written", codeTransfer: "the download broke off",
+		10: "the payload is not what was announced",
 		11: "the payload has another size", 12: "the payload's signature does not hold",
 		15: "the slot does not hold what was written", 18: "signed by a key the machine does not know",
 		21: "no payload", 22: "the payload is not signed", 23: "the payload's manifest is malformed",
-		codeOmahaHTTP: "the server did not answer", codeDeferred: "the machine waits",
+		26: "the metadata's signature does not hold", 28: "an operation failed", 35: "not for this machine",
+		codeOmahaHTTP: "a server did not answer", codeDeferred: "the machine waits",
 		codeRollback: "was started and given up",
 	}[code]
 	switch {

@@ -3,14 +3,16 @@
 //
 // It serves a directory of releases as "slipway build" makes it, with one
 // directory for each channel. Which version a channel gives says its signed
-// pointer channel.json, or the link "current" if it has none; how many machines get it, and which versions must not be
-// skipped, is in the file rollout.yaml beside the channels (see [Rules]). Both
-// are looked at again while the server runs.
+// pointer, channel.json, or the link "current" if it has none; how many
+// machines get it, and which versions must not be skipped, is in the file
+// rollout.yaml beside the channels (see [Rules]). Both are looked at again
+// while the server runs.
 //
 // What machines report is kept in one database file, so that a server that is
-// killed and started again knows what it knew: a version that fails on too many
-// machines is halted, and a pointer that was replaced cannot be brought back. Answers are not signed and need
-// not be: machines believe the signatures in payloads only.
+// killed and started again knows what it knew: a version that failed on too
+// many machines stays halted, and a pointer that was replaced cannot be brought
+// back. Answers are not signed and need not be: machines believe the signatures
+// in payloads only.
 //
 // It answers etcd's discovery protocol too, by which the members of a new
 // cluster find each other.
