@@ -39,6 +39,8 @@ signed by a key that --pub names, or else by this user's development key, and
 one that was replaced cannot come back.
 
 / is a page for people, /metrics for Prometheus, /healthz for load balancers.
+/new?size=3 gives the members of a new etcd cluster an address by which they
+find each other: ETCD_DISCOVERY, for a week.
 Release directories can as well be served by any static web server.`
 
 const (

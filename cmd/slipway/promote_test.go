@@ -305,6 +305,18 @@ func TestPromoteSignedElsewhere(t *testing.T) {
 	d, err := release.ReadPointer(filepath.Join(p.out, "beta"))
 	require.NoError(t, err)
 	assert.Len(t, d.Signatures, 2)
+
+	// A slot that both releases share is signed in one of them alone.
+	status, _, stderr = run(t, "sign", filepath.Join(p.out, "beta", p.version, release.Slot), "--key", second)
+	require.Zero(t, status, stderr)
+	info, err := release.Read(p.alpha)
+	require.NoError(t, err)
+	for _, e := range info.Files {
+		if e.Name == release.Slot {
+			assert.NoError(t, e.Check(p.alpha, 2))
+			assert.Error(t, e.Check(filepath.Join(p.out, "beta", p.version), 2))
+		}
+	}
 	other, err := release.ReadEvidence(p.alpha)
 	require.NoError(t, err)
 	assert.Len(t, other.Signatures, 2)

@@ -65,7 +65,11 @@ func newBatch() *batch {
 }
 
 func openStore(name string) (*store, error) {
-	db, err := bbolt.Open(name, 0o600, &bbolt.Options{Timeout: lockWait})
+	// The list of free pages is found again when the file is opened, instead of
+	// being written with every batch.
+	db, err := bbolt.Open(name, 0o600, &bbolt.Options{
+		Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+	})
 	if errors.Is(err, bbolt.ErrTimeout) {
 		err = errors.New("in use by another server")
 	}
