@@ -116,7 +116,7 @@ func (p *promoting) refused(want string, args ...string) {
 	status, stdout, stderr := p.promote(args...)
 	assert.Equal(p, 1, status)
 	assert.Empty(p, stdout)
-	assert.Contains(p, stderr, "\nslipway: "+want)
+	assert.Contains(p, stderr, "slipway: "+want)
 	assert.Contains(p, stderr, "\nhint: ")
 	entries, err := filepath.Glob(filepath.Join(p.out, "beta", "*"))
 	require.NoError(p, err)
