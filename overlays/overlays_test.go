@@ -235,7 +235,7 @@ func TestOurChannels(t *testing.T) {
 		require.NoError(t, err)
 		config, err := overlays.Merge(channel, layers...)
 		require.NoError(t, err)
-		assert.Equal(t, []string{"base", "docker", "etcd"}, config.Layers)
+		assert.Equal(t, []string{"base", "docker", "etcd", "fleet"}, config.Layers)
 		assert.NotEmpty(t, config.Keys)
 		assert.Equal(t, "linux-image-cloud-amd64", config.Kernel.Package)
 		digests = append(digests, config.Digest)

@@ -2,6 +2,7 @@ package qemutests_test
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"sync"
 	"testing"
@@ -17,20 +18,49 @@ import (
 var lastWords = regexp.MustCompile(`systemd-shutdown|Reached target .*(shutdown|umount|final|reboot|kexec)|` +
 	`watchdog: watchdog0: watchdog did not stop|reboot: Restarting system`)
 
-// downtime is the time between the last word of one system and the first
-// command in the next.
+// downtime notes the last word of a system on the console.
 type downtime struct {
+	cpu func() time.Duration // that the machine took so far
+
 	mu   sync.Mutex
-	last time.Time
+	last moment
+}
+
+// moment is a time on two clocks: the second one does not go on while the host
+// does other things.
+type moment struct {
+	at  time.Time
+	cpu time.Duration
+}
+
+func (d *downtime) now() moment { return moment{time.Now(), d.cpu()} }
+
+// since is how long ago a moment was.
+func (d *downtime) since(m moment) span { return span{time.Since(m.at), d.cpu() - m.cpu} }
+
+// span is a time on two clocks.
+type span struct{ wall, cpu time.Duration }
+
+// over compares spans.
+func (s span) over(other span) string {
+	return fmt.Sprintf("%.2f (%.2f of processor time)",
+		s.wall.Seconds()/other.wall.Seconds(), s.cpu.Seconds()/other.cpu.Seconds())
 }
 
 // hear takes a line of the console.
 func (d *downtime) hear(line string) {
-	if lastWords.MatchString(line) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.last = time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cpu != nil && lastWords.MatchString(line) {
+		d.last = d.now()
 	}
+}
+
+// begin has it listen, with the clock of a machine that runs.
+func (d *downtime) begin(cpu func() time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cpu = cpu
 }
 
 // TestKexecReboot restarts past the firmware, into a version on trial and into
@@ -38,19 +68,22 @@ func (d *downtime) hear(line string) {
 func TestKexecReboot(t *testing.T) {
 	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
 		newer := l.variant(t, next)
-		var down downtime
+		down := new(downtime)
 		m := l.used(t).boot(t, lean(&vm.Config{
 			Firmware: vm.UEFI, CPUs: 1, Memory: 2048, Credentials: healthSoon(), Log: down.hear,
 		}))
 		m.booted(t)
 		m.runs(t, "USR-A", l.release)
+		down.begin(m.CPUTime)
 
-		restart := func(to string) (took time.Duration, console string) {
+		command := "locksmithctl reboot"
+		restart := func(to string) (took span, console string) {
 			t.Helper()
 			before := len(m.Console().Text())
-			took = m.restartBy(t, &down, "locksmithctl reboot")
+			took = m.restartBy(t, down, command)
 			console = m.Console().Text()[before:]
-			t.Logf("into %s: first command %s after the last word of the system before", to, took.Round(10*time.Millisecond))
+			t.Logf("into %s: first command %.1f s after the last word before, %.1f s of processor time",
+				to, took.wall.Seconds(), took.cpu.Seconds())
 			return took, console
 		}
 
@@ -69,7 +102,7 @@ func TestKexecReboot(t *testing.T) {
 		m.runs(t, "USR-B", newer)
 		assert.Equal(t, "priority=2 tries=0 successful=0", m.attributes(t, 4), "one try is taken")
 		cmdline := m.run(t, "cat /proc/cmdline")
-		assert.Contains(t, cmdline, "slipway.test=next slipway.esp=")
+		assert.Contains(t, cmdline, "slipway.test=next slipway.verify=lazy slipway.esp=")
 		assert.NotContains(t, cmdline, "slipway.slot=", "the boot engine chose by itself")
 		assert.Contains(t, m.run(t, "journalctl -b -1 -o cat --no-pager -u slipway-kexec.service"),
 			"USR-B: the kernel of version "+newer.Version+" is loaded: the restart goes past the firmware")
@@ -84,12 +117,12 @@ func TestKexecReboot(t *testing.T) {
 		m.runs(t, "USR-A", l.release)
 
 		m.run(t, "cgpt prioritize -i 4 /dev/vda && echo REBOOT_METHOD=kexec >/etc/coreos/update.conf")
+		command = "locksmithctl send-need-reboot" // locksmithd does it
 		proven, console := restart("USR-B, proven, by kexec")
 		assert.NotContains(t, console, "BdsDxe")
 		m.runs(t, "USR-B", newer)
-		t.Logf("down by kexec: %.2f of a restart by the firmware into the same version, %.2f of one into another; on trial %.2f and %.2f",
-			proven.Seconds()/firmware.Seconds(), proven.Seconds()/back.Seconds(),
-			trial.Seconds()/firmware.Seconds(), trial.Seconds()/back.Seconds())
+		t.Logf("down by kexec, of by the firmware into the same version: %s; into another: %s; on trial: %s and %s",
+			proven.over(firmware), proven.over(back), trial.over(firmware), trial.over(back))
 	})
 }
 
@@ -114,19 +147,17 @@ func TestKexecIntoPanic(t *testing.T) {
 
 // restartBy has a command restart the machine, waits until the next system runs
 // commands, and says how long there was none.
-func (m *machine) restartBy(t testing.TB, down *downtime, command string) time.Duration {
+func (m *machine) restartBy(t testing.TB, down *downtime, command string) span {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
 	m.run(t, "systemctl start multi-user.target dbus.service") // it may be early
 	output, code, err := m.Run(ctx, command+" && sleep 600")
 	require.ErrorContains(t, err, "the guest restarted", "code %d: %s", code, output)
-	up := time.Now()
 	down.mu.Lock()
 	defer down.mu.Unlock()
-	require.False(t, down.last.IsZero(), "the end of the system is not on the console:\n%s", m.Console().Tail())
-	took := up.Sub(down.last)
-	down.last = time.Time{}
+	require.False(t, down.last.at.IsZero(), "the end of the system is not on the console:\n%s", m.Console().Tail())
+	took := down.since(down.last)
+	down.last = moment{}
 	return took
 }
-

@@ -18,6 +18,8 @@ import (
 	"slipway/cmd/internal/channel"
 	"slipway/cmd/internal/etcdcerts"
 	"slipway/cmd/internal/etcdready"
+	"slipway/cmd/internal/fleet/fleetctl"
+	"slipway/cmd/internal/fleet/fleetd"
 	"slipway/cmd/internal/health"
 	"slipway/cmd/internal/locksmith"
 	"slipway/cmd/internal/nextkernel"
@@ -49,6 +51,12 @@ func Programs() map[string]Program {
 				Name: name, Stdout: os.Stdout, Stderr: os.Stderr,
 				Dev: "/dev", Proc: "/proc", Sys: "/sys", Stat: unix.Stat,
 			})
+		}},
+		"fleetd": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return fleetd.Main(ctx, args, fleetd.Host()) })
+		}},
+		"fleetctl": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return fleetctl.Main(ctx, args, fleetctl.Host()) })
 		}},
 		"update_engine_client": {Linked: true, Run: func(name string, args []string) int {
 			return untilSignal(func(ctx context.Context) int {

@@ -113,7 +113,8 @@ func explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.ENOKEY), errors.Is(err, unix.EKEYREJECTED), errors.Is(err, unix.ENODATA), errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.ENOKEY), errors.Is(err, unix.EKEYREJECTED),
+		errors.Is(err, unix.ENODATA), errors.Is(err, unix.EPERM):
 		return fmt.Errorf("load its kernel: not signed by a key that this machine's Secure Boot trusts: %w", err)
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("load its kernel: the running one has no kexec: %w", err)

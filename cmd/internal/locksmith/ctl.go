@@ -2,7 +2,6 @@ package locksmith
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"slipway/cmd/internal/hint"
@@ -48,7 +46,8 @@ func commands() []command {
 				"A machine whose REBOOT_STRATEGY is reboot or best-effort goes without where there is no etcd.",
 			0, (*ctl).reboot},
 		{"send-need-reboot", "", "send a 'need reboot' signal over dbus.",
-			"Says in the update engine's place that a restart is needed, to try locksmithd.", 0, (*ctl).sendNeedReboot},
+			"Says in the update engine's place that a restart is needed, to try locksmithd.", 0,
+			(*ctl).sendNeedReboot},
 		{"set-max", "NUMBER", "Set the maximum number of lock holders",
 			"Who has the lock keeps it. With 0 nobody gets it any more.", 1, (*ctl).setMax},
 		{"status", "[--json]", "Get the status of the cluster wide reboot lock.",
@@ -137,7 +136,8 @@ func (c *ctl) store(ctx context.Context) (coordinator.Lock, func(), error) {
 	return l, done, nil
 }
 
-const whereEtcd = "-endpoint, LOCKSMITHCTL_ENDPOINT, or LOCKSMITHD_ENDPOINT in /etc/coreos/update.conf say where it is"
+const whereEtcd = "-endpoint, LOCKSMITHCTL_ENDPOINT, " +
+	"or LOCKSMITHD_ENDPOINT in /etc/coreos/update.conf say where it is"
 
 // knock finds out soon whether anybody listens where etcd should: its client
 // would go on trying.
@@ -249,114 +249,4 @@ func refused(err error) error {
 		return hint.Add(err, "\"locksmithctl status\" shows who has the lock")
 	}
 	return err
-}
-
-func (c *ctl) status(ctx context.Context, args []string) error {
-	asJSON := len(args) == 1 && (args[0] == "-json" || args[0] == "--json")
-	if len(args) == 1 && !asJSON {
-		return hint.Usagef("status: unknown argument %q", args[0])
-	}
-	l, done, err := c.store(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	ctx, cancel := context.WithTimeout(ctx, commandLimit)
-	defer cancel()
-	v, err := l.View(ctx)
-	if err != nil {
-		return c.away("Error getting value", err)
-	}
-	if asJSON {
-		text, err := json.MarshalIndent(document(v), "", "  ")
-		if err != nil {
-			return fmt.Errorf("internal error: %w", err)
-		}
-		_, err = fmt.Fprintf(c.Stdout, "%s\n", text)
-		return err
-	}
-	_, err = c.Stdout.Write([]byte(statusText(v, c.Now())))
-	return err
-}
-
-// statusText is CoreOS's status, and below that what there is to know about the
-// holders.
-func statusText(v *lock.View, now time.Time) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Available: %d\nMax: %d\n", v.Available(), v.Max)
-	ids := v.Holders()
-	if len(ids) == 0 {
-		return b.String()
-	}
-	fmt.Fprintln(&b, "\nMACHINE ID")
-	for _, id := range ids {
-		fmt.Fprintln(&b, id)
-	}
-	fmt.Fprintln(&b)
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HOLDER\tHOST\tSINCE\tREACHABLE\tSTATE")
-	for _, h := range document(v).Holders {
-		since := "-"
-		if !h.Since.IsZero() {
-			since = fmt.Sprintf("%s (%s)", h.Since.UTC().Format("2006-01-02 15:04:05 MST"), now.Sub(h.Since).Round(time.Second))
-		}
-		host, reachable := "-", "no"
-		if h.Host != "" {
-			host = h.Host
-		}
-		if h.Reachable {
-			reachable = "yes"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.ID, host, since, reachable, h.text())
-	}
-	w.Flush()
-	return b.String()
-}
-
-// statusDocument is the status as JSON.
-type statusDocument struct {
-	Available int      `json:"available"`
-	Max       int      `json:"max"`
-	Holders   []holder `json:"holders"`
-}
-
-// holder is who has the lock.
-type holder struct {
-	ID        string `json:"id"`
-	Reachable bool   `json:"reachable"`
-	lock.Record
-	// Version runs on it now, and Health is that of this boot, if it is back.
-	Version string `json:"version,omitempty"`
-	Health  string `json:"health,omitempty"`
-}
-
-func document(v *lock.View) *statusDocument {
-	d := &statusDocument{Available: v.Available(), Max: v.Max, Holders: []holder{}}
-	for _, id := range v.Holders() {
-		r, _ := v.Holder(id)
-		p, there := v.Present[id]
-		h := holder{ID: id, Reachable: there, Record: r}
-		if there && p.Boot != r.Boot { // it is back
-			h.Version, h.Health = p.Version, p.Health
-		}
-		d.Holders = append(d.Holders, h)
-	}
-	return d
-}
-
-// text is the state for people.
-func (h *holder) text() string {
-	text := string(h.State)
-	if h.To != "" && h.State != lock.Failed {
-		text += " into " + h.To
-	}
-	switch {
-	case h.State == lock.Failed:
-		text += ": " + h.Reason
-	case h.Health != "":
-		text += ", back: " + h.Health
-	case h.State == lock.Restarting && !h.Reachable:
-		text += ", not back yet"
-	}
-	return text
 }

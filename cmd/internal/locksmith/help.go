@@ -13,8 +13,8 @@ func (e *Env) usage(f *flag.FlagSet) {
 	if e.Name == "locksmithctl" {
 		fmt.Fprint(e.Stderr, " COMMAND [argument]")
 	}
-	fmt.Fprintf(e.Stderr, "\nflags, or environment variables %s_FLAG, or LOCKSMITHD_FLAG in /etc/coreos/update.conf:\n",
-		strings.ToUpper(e.Name))
+	fmt.Fprintf(e.Stderr, "\nflags, or environment variables %s_FLAG, "+
+		"or LOCKSMITHD_FLAG in /etc/coreos/update.conf:\n", strings.ToUpper(e.Name))
 	f.PrintDefaults()
 }
 

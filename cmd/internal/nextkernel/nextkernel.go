@@ -91,7 +91,8 @@ func Version() string {
 // failure: the restart goes another way.
 func Main(ctx context.Context, args []string, e *Env) int {
 	if len(args) > 0 {
-		fmt.Fprintf(e.Stderr, "usage: %s\nLoads the kernel that a restart would start, for \"systemctl kexec\".\n", e.Name)
+		fmt.Fprintf(e.Stderr, "usage: %s\n"+
+			"Loads the kernel that a restart would start, for \"systemctl kexec\".\n", e.Name)
 		return 2
 	}
 	line, err := e.load(ctx)
@@ -130,11 +131,13 @@ func (e *Env) load(ctx context.Context) (line string, err error) {
 		}
 		k.Add("slipway.verify=lazy")
 	}
-	k.Add(kexec.OnDisk(s.table, blockdev.Place(os.DirFS(filepath.Join(e.Machine.Root, "sys")), filepath.Base(s.disk))))
+	sys := os.DirFS(filepath.Join(e.Machine.Root, "sys"))
+	k.Add(kexec.OnDisk(s.table, blockdev.Place(sys, filepath.Base(s.disk))))
 	if err := e.Load(k); err != nil {
 		return "", fmt.Errorf("%s: %w", s.label, err)
 	}
-	return fmt.Sprintf("%s: the kernel of version %s is loaded: the restart goes past the firmware", s.label, foot.Version), nil
+	return fmt.Sprintf("%s: the kernel of version %s is loaded: the restart goes past the firmware",
+		s.label, foot.Version), nil
 }
 
 // slot is the slot that a restart would start, another than the running one.

@@ -54,8 +54,10 @@ type Bus struct {
 
 // Connect connects to a bus, the system's if address is "".
 func Connect(ctx context.Context, address string) (*Bus, error) {
-	// Signals come in the order in which they were sent.
-	options := []dbus.ConnOption{dbus.WithContext(ctx), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler())}
+	options := []dbus.ConnOption{
+		dbus.WithContext(ctx),
+		dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()), // in the order they were sent
+	}
 	var conn *dbus.Conn
 	var err error
 	if address == "" {
@@ -75,7 +77,9 @@ func (b *Bus) Close() error { return b.conn.Close() }
 func (b *Bus) say(format string, args ...any) { fmt.Fprintf(b.Stdout, format+"\n", args...) }
 
 // call calls a method and stores what it answers.
-func (b *Bus) call(ctx context.Context, name string, path dbus.ObjectPath, method string, args []any, answer ...any) error {
+func (b *Bus) call(
+	ctx context.Context, name string, path dbus.ObjectPath, method string, args []any, answer ...any,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	call := b.conn.Object(name, path).CallWithContext(ctx, method, 0, args...)
@@ -114,8 +118,10 @@ func (b *Bus) restart(ctx context.Context, method string, arg any) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := b.call(context.WithoutCancel(ctx), login, "/org/freedesktop/login1", login+".Manager."+method, []any{arg})
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, dbus.ErrClosed) {
+	ctx = context.WithoutCancel(ctx)
+	err := b.call(ctx, login, "/org/freedesktop/login1", login+".Manager."+method, []any{arg})
+	answer, isAnswer := errors.AsType[dbus.Error](err)
+	if err != nil && (!isAnswer || answer.Name == busName+".Error.NoReply") {
 		b.say("logind has been asked to restart and does not answer")
 		return nil
 	}
@@ -130,7 +136,8 @@ func (b *Bus) EtcdRuns(ctx context.Context) bool {
 		return false // it is not even loaded
 	}
 	var state dbus.Variant
-	err = b.call(ctx, systemd, unit, "org.freedesktop.DBus.Properties.Get", []any{systemd + ".Unit", "ActiveState"}, &state)
+	err = b.call(ctx, systemd, unit, "org.freedesktop.DBus.Properties.Get",
+		[]any{systemd + ".Unit", "ActiveState"}, &state)
 	switch text, _ := state.Value().(string); text {
 	case "active", "activating", "reloading":
 		return err == nil
@@ -167,7 +174,8 @@ func (b *Bus) runUnit(ctx context.Context, name string) error {
 			var id uint32
 			var removed dbus.ObjectPath
 			var unit, result string
-			if s.Name != manager+".JobRemoved" || dbus.Store(s.Body, &id, &removed, &unit, &result) != nil || removed != job {
+			if s.Name != manager+".JobRemoved" ||
+				dbus.Store(s.Body, &id, &removed, &unit, &result) != nil || removed != job {
 				continue
 			}
 			if result != "done" {

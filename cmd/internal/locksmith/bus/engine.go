@@ -133,7 +133,8 @@ func status(o updatebus.Operation, version string) coordinator.Status {
 // coordinator. It returns a moment later: the bus can be asked who said it only
 // as long as that program is there.
 func (b *Bus) SendNeedReboot(ctx context.Context, moment time.Duration) error {
-	err := b.conn.Emit(updatebus.Path, statusUpdate, int64(0), float64(0), string(updatebus.NeedReboot), "", int64(0))
+	err := b.conn.Emit(updatebus.Path, statusUpdate,
+		int64(0), float64(0), string(updatebus.NeedReboot), "", int64(0))
 	if err != nil {
 		return fmt.Errorf("system bus: %w", err)
 	}

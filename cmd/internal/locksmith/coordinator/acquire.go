@@ -40,7 +40,9 @@ func (c *coordinator) acquire(ctx context.Context, r lock.Record) error {
 }
 
 // waitTurn waits until the lock is worth another attempt after an error.
-func (c *coordinator) waitTurn(ctx context.Context, why error, r lock.Record, a *absent, wait *patience) error {
+func (c *coordinator) waitTurn(
+	ctx context.Context, why error, r lock.Record, a *absent, wait *patience,
+) error {
 	_, full := errors.AsType[*lock.FullError](why)
 	_, halted := errors.AsType[*lock.HaltedError](why)
 	switch {
@@ -118,8 +120,8 @@ func holders(v *lock.View) string {
 	return text
 }
 
-// absent remembers since when holders that went down are not there, by this machine's own
-// clock: it is no matter of seconds, and clocks differ.
+// absent remembers since when holders that went down are not there, by this
+// machine's own clock: it is no matter of seconds, and clocks differ.
 type absent struct {
 	now     func() time.Time
 	timeout time.Duration

@@ -65,7 +65,7 @@ type Status struct {
 type Lock interface {
 	View(ctx context.Context, also ...string) (*lock.View, error)
 	Change(ctx context.Context, change func(*lock.View) error) error
-	Lock(ctx context.Context, id string, r lock.Record, gone func(*lock.View) []string) (taken []string, err error)
+	Lock(ctx context.Context, id string, r lock.Record, gone func(*lock.View) []string) ([]string, error)
 	Wait(ctx context.Context, since *lock.View) error
 	Attend(ctx context.Context, id string, ttl time.Duration, updates <-chan lock.Presence, ready func()) error
 }
@@ -78,11 +78,10 @@ type Env struct {
 	Config *updateconf.Config
 	// Random is at least 0 and less than most.
 	Random func(most time.Duration) time.Duration
-	// OpenLock finds the lock; it is asked only if machines take turns. Close
-	// ends its use.
-	OpenLock func(updateconf.Etcd) (l Lock, close func(), err error)
+	// OpenLock finds the lock, for machines that take turns. done ends its use.
+	OpenLock func(updateconf.Etcd) (l Lock, done func(), err error)
 	// Health calls judged with what is known of this boot's health now and
-	// whenever that changes, as Follow does.
+	// whenever that changes, and returns as Follow does.
 	Health func(ctx context.Context, judged func(*health.Report)) error
 	// Follow calls said with the update engine's status now and whenever it
 	// changes. It returns when ctx ends or nothing can be heard any more.
@@ -96,7 +95,7 @@ type Env struct {
 	Restart func(ctx context.Context, method string) error
 }
 
-// Coordinator is one run of locksmithd.
+// coordinator is one run of locksmithd.
 type coordinator struct {
 	*Env
 	id, boot, host string
@@ -204,7 +203,10 @@ func (c *coordinator) run(ctx context.Context) error {
 	}
 	part(func(ctx context.Context) error { return c.Health(ctx, c.health.set) })
 	if off {
-		return c.payDebt(ctx)
+		if err := c.payDebt(ctx); ctx.Err() == nil {
+			return err
+		}
+		return context.Cause(ctx)
 	}
 	part(func(ctx context.Context) error { return c.Follow(ctx, c.heard) })
 	if turns {

@@ -466,3 +466,22 @@ func TestProblemsAreSaid(t *testing.T) {
 		m.stop()
 	})
 }
+
+// A restart was asked for, and nothing came of it: the lock must not stay for
+// ever with a machine that does its work.
+func TestRestartThatDidNotHappen(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMachine(t, "etcd-lock")
+		m.group.do(t, func(v *lock.View) error {
+			return v.Semaphore.Lock(me, lock.Record{State: lock.Restarting, Boot: "boot-1"})
+		})
+		m.start()
+		m.after(14 * time.Minute)
+		assert.True(t, m.group.holds(me))
+		m.after(time.Minute)
+		assert.False(t, m.group.holds(me))
+		m.said("keeping the reboot lock: the machine is about to restart",
+			"gave the reboot lock back: the machine did not restart within 15m0s")
+		m.stop()
+	})
+}

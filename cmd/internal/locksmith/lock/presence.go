@@ -17,7 +17,9 @@ const revokeLimit = 2 * time.Second
 // is an error. What is said about the machine comes from updates, the first of
 // which it waits for; ready is called whenever one is in etcd. ttl is how long
 // after its end a machine still counts as being there, at least a second.
-func (s *Store) Attend(ctx context.Context, id string, ttl time.Duration, updates <-chan Presence, ready func()) error {
+func (s *Store) Attend(
+	ctx context.Context, id string, ttl time.Duration, updates <-chan Presence, ready func(),
+) error {
 	first, cancel := context.WithTimeout(ctx, requestLimit)
 	lease, err := s.etcd.Grant(first, int64(max(ttl/time.Second, 1)))
 	cancel()
@@ -36,7 +38,8 @@ func (s *Store) Attend(ctx context.Context, id string, ttl time.Duration, update
 			if err != nil {
 				return fmt.Errorf("internal error: presence: %w", err)
 			}
-			if _, err := s.commit(ctx, nil, clientv3.OpPut(s.machine(id), string(text), clientv3.WithLease(lease.ID))); err != nil {
+			put := clientv3.OpPut(s.machine(id), string(text), clientv3.WithLease(lease.ID))
+			if _, err := s.commit(ctx, nil, put); err != nil {
 				return err
 			}
 			ready()

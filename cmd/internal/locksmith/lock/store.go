@@ -141,7 +141,9 @@ func (s *Store) read(ctx context.Context, what ...clientv3.Op) (*clientv3.TxnRes
 }
 
 // commit makes a transaction.
-func (s *Store) commit(ctx context.Context, conditions []clientv3.Cmp, then ...clientv3.Op) (*clientv3.TxnResponse, error) {
+func (s *Store) commit(
+	ctx context.Context, conditions []clientv3.Cmp, then ...clientv3.Op,
+) (*clientv3.TxnResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
 	resp, err := s.etcd.Txn(ctx).If(conditions...).Then(then...).Commit()
@@ -159,7 +161,9 @@ func (s *Store) Change(ctx context.Context, change func(*View) error) error {
 
 // change makes a change under conditions that etcd checks together with the
 // revision. One that does not hold has to show in the next view.
-func (s *Store) change(ctx context.Context, change func(*View) ([]clientv3.Cmp, error), also ...string) error {
+func (s *Store) change(
+	ctx context.Context, change func(*View) ([]clientv3.Cmp, error), also ...string,
+) error {
 	for range maxConflicts {
 		v, err := s.View(ctx, also...)
 		if err != nil {
@@ -189,7 +193,9 @@ func (s *Store) change(ctx context.Context, change func(*View) ([]clientv3.Cmp, 
 // is ErrNotPresent, unless its presence is known at that moment. gone lists
 // holders whose lock is taken away first, if they are still not there then; they
 // are returned. Who has the lock already takes none away.
-func (s *Store) Lock(ctx context.Context, id string, r Record, gone func(*View) []string) (taken []string, err error) {
+func (s *Store) Lock(
+	ctx context.Context, id string, r Record, gone func(*View) []string,
+) (taken []string, err error) {
 	err = s.change(ctx, func(v *View) ([]clientv3.Cmp, error) {
 		taken = nil
 		if _, there := v.Present[id]; !there {
