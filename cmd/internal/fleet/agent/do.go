@@ -123,10 +123,10 @@ func (a *Agent) start(ctx context.Context, name string) bool {
 }
 
 func (a *Agent) stop(ctx context.Context, name string) {
-	u, _ := a.has(name)
-	u.State = unit.Loaded
 	err := a.Systemd.Stop(ctx, name)
 	if err == nil {
+		u, _ := a.has(name) // as it is now: that took long
+		u.State = unit.Loaded
 		err = a.change(name, &u)
 	}
 	if err != nil {

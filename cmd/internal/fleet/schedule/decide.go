@@ -15,21 +15,19 @@ type state struct {
 	ids      []string // of hosts, in byte order
 	live     int      // hosts that are not away
 	jobs     []*Job   // see order
-	byName   map[string]*Job
 	replaces *replacements
-	globals  []*Job           // in byte order; empty until they are added to the hosts
-	at       map[string]*host // where units are in the plan
-	pending  []*Job           // to be placed, in byte order
-	reasons  map[string]string
-	waiting  map[string]string
+	globals  []*Job            // in byte order; empty until they are added to the hosts
+	at       map[string]*host  // where units are in the plan
+	pending  []*Job            // to be placed
+	reasons  map[string]string // why units are to be placed
+	waiting  map[string]string // why units are not placed
 	// budget is how many more placements a plan may try.
 	budget int
 }
 
 func newState(c *Cluster) *state {
 	s := &state{
-		hosts: map[string]*host{}, byName: map[string]*Job{}, at: map[string]*host{},
-		reasons: map[string]string{}, waiting: map[string]string{},
+		hosts: map[string]*host{}, at: map[string]*host{}, reasons: map[string]string{}, waiting: map[string]string{},
 		budget: 8*len(c.Jobs) + 8,
 	}
 	for i := range c.Machines {
@@ -41,7 +39,6 @@ func newState(c *Cluster) *state {
 	s.ids = slices.Sorted(maps.Keys(s.hosts))
 	for i := range c.Jobs {
 		s.jobs = append(s.jobs, &c.Jobs[i])
-		s.byName[c.Jobs[i].Name] = &c.Jobs[i]
 	}
 	slices.SortFunc(s.jobs, func(a, b *Job) int { return cmp.Compare(a.Name, b.Name) })
 	s.replaces = newReplacements(s.jobs)
