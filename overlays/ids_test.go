@@ -39,6 +39,7 @@ func TestIDsAreForEver(t *testing.T) {
 		"206 group render",
 		"207 group _ssh",
 		"208 user sshd",
+		"231 group fleet",
 		"232 group etcd", "232 user etcd",
 		"233 group docker",
 		"244 group systemd-network", "244 user systemd-network",

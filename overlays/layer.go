@@ -40,6 +40,8 @@ type File struct {
 	Target string    // of a symlink
 	Blob   tree.Blob // of a regular file
 	Copy   string    // package path to take content from, instead of Blob
+	// Program is what the build compiles to make Blob; nil for other files.
+	Program *Program
 	// Adjust says that the path is a package's and only Mode, Owner and
 	// Group change, each if it is not zero.
 	Adjust  bool
@@ -72,6 +74,10 @@ func Load(fsys fs.FS, name string) (*Layer, error) {
 	if err := l.setFiles(found); err != nil {
 		return nil, err
 	}
+	if err := l.setPrograms(fsys); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(l.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return l, l.Validate()
 }
 
@@ -180,7 +186,6 @@ func (l *Layer) setFiles(found map[string]scanned) error {
 		f.Owner = orDefault(f.Owner, "root")
 		f.Group = orDefault(f.Group, "root")
 	}
-	slices.SortFunc(l.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return nil
 }
 

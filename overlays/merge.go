@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"slipway/signing/payload"
 )
 
 // Config is what a stack of layers asks for together.
@@ -31,7 +33,9 @@ type Config struct {
 	Alternatives map[string]string
 	Kernel       Kernel
 	OSRelease    map[string]string
-	Scripts      map[string]map[string]Script
+	// RollbackFloor is the highest of the layers'; "" if none has one.
+	RollbackFloor string
+	Scripts       map[string]map[string]Script
 	// Digest covers every byte of every layer, their order, and the suites.
 	Digest [32]byte
 }
@@ -132,11 +136,16 @@ func (m *merger) add(l *Layer) {
 	maps.Copy(c.Prefer, l.Spec.Prefer)
 	maps.Copy(c.Alternatives, l.Spec.Alternatives)
 	maps.Copy(c.OSRelease, l.Spec.OSRelease)
+	// Validate has seen both.
+	if order, err := payload.CompareVersions(l.Spec.RollbackFloor, c.RollbackFloor); err == nil && order > 0 {
+		c.RollbackFloor = l.Spec.RollbackFloor
+	}
 	for pkg, scripts := range l.Scripts {
 		c.Scripts[pkg] = scripts
 	}
 	m.units(&l.Spec.Units)
 	m.accounts(l)
+	m.omit(l)
 	m.files(l)
 	m.kernel(l)
 }
@@ -188,6 +197,23 @@ func (m *merger) accounts(l *Layer) {
 				func(o Group) bool { return o.Name == g.Name })
 		}
 		m.config.Groups = append(m.config.Groups, g)
+	}
+}
+
+// omit takes programs of earlier layers out.
+func (m *merger) omit(l *Layer) {
+	for _, p := range slices.Sorted(maps.Keys(l.Spec.Programs)) {
+		if !l.Spec.Programs[p].Omit {
+			continue
+		}
+		i := slices.IndexFunc(m.config.Files, func(f File) bool { return f.Path == p && f.Program != nil })
+		if i < 0 {
+			m.problems = append(m.problems,
+				fmt.Errorf("%s/overlay.yaml: programs: %q: omit: no earlier layer has it", l.Name, p))
+			continue
+		}
+		m.config.Files = slices.Delete(m.config.Files, i, i+1)
+		delete(m.owner, "/"+p)
 	}
 }
 

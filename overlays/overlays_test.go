@@ -180,9 +180,9 @@ func TestMergeConflicts(t *testing.T) {
 func TestMergeReplaces(t *testing.T) {
 	c, err := overlays.Merge(nil,
 		load(t, "base", "units: {enable: [a.service, b.service], default: x.target}\n"+
-			"os-release: {NAME: a, ID: b}\npackages: [bash, curl]\n", "files/etc/hosts", "1"),
+			"os-release: {NAME: a, ID: b}\npackages: [bash, curl]\nrollback-floor: 4889.0.0\n", "files/etc/hosts", "1"),
 		load(t, "beta", "files: {etc/hosts: {content: two, replace: true}}\n"+
-			"units: {mask: [a.service]}\nos-release: {NAME: c}\npackages: [curl, jq]\n"))
+			"units: {mask: [a.service]}\nos-release: {NAME: c}\npackages: [curl, jq]\nrollback-floor: 4888.0.0\n"))
 	require.NoError(t, err)
 	require.Len(t, c.Files, 1)
 	text, err := tree.ReadAll(c.Files[0].Blob)
@@ -191,6 +191,7 @@ func TestMergeReplaces(t *testing.T) {
 	assert.Equal(t, overlays.Units{
 		Enable: []string{"b.service"}, Mask: []string{"a.service"}, Default: "x.target"}, c.Units)
 	assert.Equal(t, map[string]string{"NAME": "c", "ID": "b"}, c.OSRelease)
+	assert.Equal(t, "4889.0.0", c.RollbackFloor, "the highest")
 	assert.Equal(t, []overlays.Package{{"bash", "base"}, {"curl", "base"}, {"jq", "beta"}}, c.Packages)
 }
 
@@ -234,7 +235,7 @@ func TestOurChannels(t *testing.T) {
 		require.NoError(t, err)
 		config, err := overlays.Merge(channel, layers...)
 		require.NoError(t, err)
-		assert.Equal(t, []string{"base", "docker", "etcd"}, config.Layers)
+		assert.Equal(t, []string{"base", "docker", "etcd", "fleet"}, config.Layers)
 		assert.NotEmpty(t, config.Keys)
 		assert.Equal(t, "linux-image-cloud-amd64", config.Kernel.Package)
 		digests = append(digests, config.Digest)

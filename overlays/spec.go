@@ -33,6 +33,9 @@ type Spec struct {
 	// Files gives what git cannot keep about paths in the files/ tree (owner,
 	// mode) and declares symlinks, directories and short files of its own.
 	Files map[string]FileSpec `yaml:"files"`
+	// Programs maps a path below usr/ to a Go program that the build compiles
+	// for it.
+	Programs map[string]ProgramSpec `yaml:"programs"`
 	// Alternatives maps a link ("usr/bin/awk") to what it points to
 	// ("mawk"), in place of update-alternatives.
 	Alternatives map[string]string `yaml:"alternatives"`
@@ -40,6 +43,10 @@ type Spec struct {
 	Kernel Kernel `yaml:"kernel"`
 	// OSRelease adds fields to os-release(5); a later layer's value wins.
 	OSRelease map[string]string `yaml:"os-release"`
+	// RollbackFloor is the oldest version, MAJOR.MINOR.PATCH, that may replace
+	// the image on a machine where the image has proven itself: after a version
+	// that mends a hole in the ones before. The highest of all layers counts.
+	RollbackFloor string `yaml:"rollback-floor"`
 }
 
 // Archive names package sources.
@@ -109,6 +116,27 @@ type FileSpec struct {
 	// Replace allows the path to take the place of one that a package or an
 	// earlier layer brings.
 	Replace bool `yaml:"replace"`
+}
+
+// ProgramSpec says which Go program a path is. The build compiles it, static,
+// with the Go release that go.mod names, else the one of the project's own.
+type ProgramSpec struct {
+	// Module is a directory of the layer, outside files/, that holds the
+	// go.mod and go.sum of a module of its own. They pin everything the
+	// program is made of; sources may lie beside them.
+	Module string `yaml:"module"`
+	// Package is the import path of the program, in that module or in one it
+	// requires.
+	Package string `yaml:"package"`
+	// Variables sets string variables of the program, by import path and name
+	// ("example.org/agent/version.Commit").
+	Variables map[string]string `yaml:"variables"`
+	// Replace allows the path to take the place of one that a package or an
+	// earlier layer brings.
+	Replace bool `yaml:"replace"`
+	// Omit takes an earlier layer's program out of the image, so that a
+	// package can bring the path. Nothing else is given beside it.
+	Omit bool `yaml:"omit"`
 }
 
 // Kernel says what boots and how.

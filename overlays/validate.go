@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"slipway/build/tree"
+	"slipway/signing/payload"
 )
 
 var (
@@ -52,6 +53,8 @@ func (l *Layer) Validate() error {
 		v.check(!strings.ContainsAny(s.OSRelease[key], "\n\x00"),
 			"os-release: %s holds a line break", key)
 	}
+	_, err := payload.CompareVersions(s.RollbackFloor, s.RollbackFloor)
+	v.check(err == nil, "rollback-floor: %q is not MAJOR.MINOR.PATCH", s.RollbackFloor)
 	for _, arg := range s.Kernel.Cmdline {
 		v.check(arg != "" && !strings.ContainsAny(arg, "\n\x00"),
 			"kernel: argument %q is empty or holds a line break", arg)

@@ -2,6 +2,7 @@ package qemutests_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -27,6 +28,7 @@ var (
 		"for alpha and some of the others")
 	accelFlag   = flag.String("accel", "auto", "run machines with `ACCEL`: auto, tcg or kvm")
 	releaseFlag = flag.String("release", "", "test the release in `DIR` instead of building one")
+	signFlag    = flag.String("sign", "", "sign what is built by these `FLAGS` of slipway build, one a line")
 	consoleFlag = flag.Bool("console", false, "log the consoles as they come")
 	keepFlag    = flag.Bool("keep", false, "keep the files of machines that fail")
 )
@@ -46,7 +48,18 @@ type bench struct {
 	scratch string // directory of what outlives a test
 }
 
+// connectWord has this program connect its input and output with an address,
+// for machines that reach something of the tests': see vm.Config.Reach.
+const connectWord = "connect-guest"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == connectWord {
+		if err := vm.Connect(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if err := shared.close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -163,8 +176,11 @@ func (b *bench) build(t testing.TB, channel string, args ...string) string {
 	var stdout, stderr bytes.Buffer
 	out, err := filepath.Abs("../out/qemu-tests")
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./cmd/slipway", "build",
-		"--channel", channel, "--out", out, "--payload", "none"}, args...)...)
+	args = append([]string{"run", "./cmd/slipway", "build", "--channel", channel, "--out", out, "--payload", "none"}, args...)
+	if *signFlag != "" {
+		args = append(args, strings.Split(*signFlag, "\n")...)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "..", &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("slipway build --channel %s: %v\n%s", channel, err, stderr.String())

@@ -33,6 +33,8 @@ func TestBIOS(t *testing.T) {
 		})
 		t.Run("docker", m.testDocker)
 		t.Run("etcd", m.testEtcd)
+		t.Run("etcd-without-majority", m.testEtcdWithoutMajority)
+		t.Run("etcd-tls", m.testEtcdTLS)
 		t.Run("second-boot", m.testSecondBoot)
 		t.Run("disk-is-sound", func(t *testing.T) { m.testDiskIsSound(t) })
 	})
@@ -99,11 +101,6 @@ func (m *machine) testDocker(t *testing.T) {
 	m.run(t, "docker info")
 	m.run(t, `docker import --change 'ENTRYPOINT ["/hello"]' - hello </dev/disk/by-id/virtio-container`)
 	assert.Equal(t, "hello from a container: [one two]", m.run(t, "docker run --rm hello one two"))
-}
-
-func (m *machine) testEtcd(t *testing.T) {
-	m.run(t, "etcdctl put slipway/test 'a value'")
-	assert.Equal(t, "slipway/test\na value", m.run(t, "etcdctl get slipway/test"))
 }
 
 // testSecondBoot restarts the machine and looks for what was there before.

@@ -18,6 +18,7 @@ type lab struct {
 	*release
 
 	variants [len(variantNames)]once[*release]
+	payloads [len(variantNames)]once[string]
 	disk     once[*usedDisk]
 	journeys once[*journey]
 	failures once[*failed]
@@ -57,9 +58,10 @@ const (
 	next   variant = iota // good
 	panics                // its kernel panics
 	hangs                 // its kernel never gets to the initramfs
+	later                 // good, and newer than all others
 )
 
-var variantNames = [...]string{next: "next", panics: "panics", hangs: "hangs"}
+var variantNames = [...]string{next: "next", panics: "panics", hangs: "hangs", later: "later"}
 
 // variant builds a newer version, once.
 func (l *lab) variant(t testing.TB, v variant) *release {

@@ -127,7 +127,7 @@ func run(t *testing.T, in *tree.Tree, c *overlays.Config) *tree.Tree {
 // 0755, except for the files every image has.
 func dump(t *testing.T, u *tree.Tree) string {
 	t.Helper()
-	always := " lib/os-release share/slipway/etc/os-release share/slipway/etc/lsb-release" +
+	always := " lib/os-release share/coreos/release share/slipway/etc/os-release share/slipway/etc/lsb-release" +
 		" share/slipway/etc/passwd share/slipway/etc/group share/slipway/etc/shadow" +
 		" share/slipway/etc/gshadow lib/sysusers.d/00-slipway.conf" +
 		" lib/systemd/system-preset/00-slipway.preset "

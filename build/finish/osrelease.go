@@ -10,6 +10,12 @@ import (
 	"slipway/build/tree"
 )
 
+// What CoreOS called its images for amd64, and itself in Omaha.
+const (
+	coreosBoard = "amd64-usr"
+	coreosAppID = "{e96281a6-d1af-4bde-9a0a-97b76e56dc57}"
+)
+
 // releaseOrder is the order of the fields people look for; others follow by
 // name.
 var releaseOrder = [...]string{
@@ -18,8 +24,8 @@ var releaseOrder = [...]string{
 }
 
 // writeOSRelease writes usr/lib/os-release (os-release(5)) out of the overlays'
-// fields and the version, etc/os-release as a link to it, and etc/lsb-release
-// for the tools that CoreOS machines were asked with. A development image
+// fields and the version, etc/os-release as a link to it, etc/lsb-release for
+// the tools that CoreOS machines were asked with, and CoreOS's own file. A development image
 // says so in VARIANT_ID, VARIANT and PRETTY_NAME. The channel is not in it:
 // the same bytes serve several.
 func (r *run) writeOSRelease() error {
@@ -44,6 +50,12 @@ func (r *run) writeOSRelease() error {
 	}
 	r.put("etc/os-release", &tree.Node{
 		Type: tree.Symlink, Mode: 0o777, Target: "../usr/lib/os-release"})
+	// What programs written for CoreOS read, update engines among them.
+	if err := r.text("usr/share/coreos/release", fmt.Sprintf(
+		"COREOS_RELEASE_VERSION=%s\nCOREOS_RELEASE_BOARD=%s\nCOREOS_RELEASE_APPID=%s\n",
+		r.Version, coreosBoard, coreosAppID)); err != nil {
+		return err
+	}
 	return r.text("etc/lsb-release", fmt.Sprintf(
 		"DISTRIB_ID=%s\nDISTRIB_RELEASE=%s\nDISTRIB_DESCRIPTION=%s\n",
 		quote(fields["NAME"]), r.Version, quote(fields["PRETTY_NAME"])))

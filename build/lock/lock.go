@@ -30,6 +30,7 @@ type Lock struct {
 	Architecture string
 	Suites       []Suite   // in the overlay's order
 	Packages     []Package // by name, then architecture
+	Programs     []Program // by path
 }
 
 // Suite is the state of a suite that packages were resolved from.
@@ -53,6 +54,17 @@ type Package struct {
 	Why          string // "overlay base", "bash: Pre-Depends libc6"
 	// Scripts are the package's maintainer scripts by name ("postinst").
 	Scripts map[string]store.Sum
+}
+
+// Program is a Go program that is compiled for the image.
+type Program struct {
+	Path    string // in the image: "usr/bin/etcd"
+	Package string // import path
+	Version string // of the module that holds it; "" if that is the layer's own
+	// Sources is a digest of what it is compiled from: the layer's module,
+	// whose go.sum pins all others, and the variables that are set.
+	Sources store.Sum
+	Why     string // "overlay etcd"
 }
 
 // New makes a lock of what was resolved from suites. Scripts are left for the
@@ -151,7 +163,29 @@ func (l *Lock) Validate() error {
 		}
 		last = p.Name
 	}
+	last = ""
+	for _, p := range l.Programs {
+		if err := p.validate(); err != nil {
+			bad("program %q: %w", p.Path, err)
+		}
+		if p.Path <= last {
+			bad("program %q: stands behind %q, want them sorted by path, each once", p.Path, last)
+		}
+		last = p.Path
+	}
 	return errors.Join(errs...)
+}
+
+func (p *Program) validate() error {
+	switch {
+	case !strings.HasPrefix(p.Path, "usr/") || !archive.ValidPath(p.Path):
+		return errors.New("path is not below usr/")
+	case p.Package == "":
+		return errors.New("no package")
+	case p.Sources == store.Sum{}:
+		return errors.New("no sources")
+	}
+	return nil
 }
 
 func (p *Package) validate(arch string) error {

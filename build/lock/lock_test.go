@@ -42,6 +42,10 @@ func sample() *lock.Lock {
 				Path: "pool/a b/\"ü\".deb", Size: 1, SHA256: two, Why: "bash: Depends tzdata (>= 2024) | \"x\"",
 			},
 		},
+		Programs: []lock.Program{
+			{Path: "usr/bin/agent", Package: "./cmd/agent", Sources: one, Why: "overlay agent"},
+			{Path: "usr/bin/etcd", Package: "go.etcd.io/etcd/server/v3", Version: "v3.5.35", Sources: two, Why: "overlay etcd"},
+		},
 	}
 }
 
@@ -79,6 +83,16 @@ packages:
   size: 1
   sha256: "0200000000000000000000000000000000000000000000000000000000000000"
   why: "bash: Depends tzdata (>= 2024) | \"x\""
+programs:
+- path: "usr/bin/agent"
+  package: "./cmd/agent"
+  sources: "0100000000000000000000000000000000000000000000000000000000000000"
+  why: "overlay agent"
+- path: "usr/bin/etcd"
+  package: "go.etcd.io/etcd/server/v3"
+  version: "v3.5.35"
+  sources: "0200000000000000000000000000000000000000000000000000000000000000"
+  why: "overlay etcd"
 `
 
 func write(t testing.TB, l *lock.Lock) string {
@@ -131,6 +145,10 @@ func TestReadErrors(t *testing.T) {
 		{"twice", replace("name: tzdata", "name: bash"), `lock packages.lock: package "bash": is there twice`},
 		{"unsorted", replace("name: tzdata", "name: awk"), `lock packages.lock: package "awk": stands behind "bash", want them sorted by name`},
 		{"half a suite", replace("  components: [main]\n", ""), `lock packages.lock: suite 2 ("trixie-security"): archive, suite, components, inrelease and date are needed`},
+		{"program elsewhere", replace(`"usr/bin/etcd"`, `"usr/../etc/etcd"`), `lock packages.lock: program "usr/../etc/etcd": path is not below usr/`},
+		{"program twice", replace(`"usr/bin/agent"`, `"usr/bin/etcd"`), `lock packages.lock: program "usr/bin/etcd": stands behind "usr/bin/etcd", want them sorted by path, each once`},
+		{"program of nothing", replace(`  package: "./cmd/agent"`+"\n", ""), `lock packages.lock: program "usr/bin/agent": no package`},
+		{"program without sources", replace("  sources: \"02", "  sources: \"zz"), `lock packages.lock: program "usr/bin/etcd": `},
 		{"nothing", "format: 1\n", "lock packages.lock: date: missing (and 2 more)"},
 	} {
 		_, err := lock.Read(strings.NewReader(c.text), "packages.lock")
@@ -164,6 +182,28 @@ func TestCompare(t *testing.T) {
 		change(func(l *lock.Lock) { l.Packages[0].SHA256 = three }))
 	assert.Equal(t, `changed bash 5.2.37-2+b10: archive "debian" -> "debian-security", path "pool/main/b/bash/bash_5.2.37-2+b10_amd64.deb" -> "x"`,
 		change(func(l *lock.Lock) { l.Packages[0].Archive, l.Packages[0].Path = "debian-security", "x" }))
+}
+
+func TestComparePrograms(t *testing.T) {
+	change := func(f func(*lock.Lock)) string {
+		l := sample()
+		f(l)
+		var lines []string
+		for _, c := range lock.ComparePrograms(sample().Programs, l.Programs) {
+			lines = append(lines, c.String())
+		}
+		return strings.Join(lines, "\n")
+	}
+	assert.Empty(t, change(func(l *lock.Lock) { l.Programs[0].Why = "other" }))
+	assert.Equal(t, "removed /usr/bin/agent\nadded /usr/bin/b v1 (overlay x)", change(func(l *lock.Lock) {
+		l.Programs[0] = lock.Program{Path: "usr/bin/b", Version: "v1", Why: "overlay x"}
+	}))
+	assert.Equal(t, "changed /usr/bin/etcd v3.5.35 -> v3.5.36",
+		change(func(l *lock.Lock) { l.Programs[1].Version = "v3.5.36" }))
+	assert.Equal(t, "changed /usr/bin/agent: package ./cmd/agent -> x",
+		change(func(l *lock.Lock) { l.Programs[0].Package = "x" }))
+	assert.Equal(t, fmt.Sprintf("changed /usr/bin/etcd v3.5.35: sources %s -> %s", two, three),
+		change(func(l *lock.Lock) { l.Programs[1].Sources = three }))
 }
 
 func TestVersion(t *testing.T) {

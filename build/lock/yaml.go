@@ -29,6 +29,7 @@ type lockFile struct {
 	Architecture string        `yaml:"architecture"`
 	Suites       []suiteFile   `yaml:"suites"`
 	Packages     []packageFile `yaml:"packages"`
+	Programs     []programFile `yaml:"programs"`
 }
 
 type suiteFile struct {
@@ -49,6 +50,14 @@ type packageFile struct {
 	SHA256       string            `yaml:"sha256"`
 	Why          string            `yaml:"why"`
 	Scripts      map[string]string `yaml:"scripts"`
+}
+
+type programFile struct {
+	Path    string `yaml:"path"`
+	Package string `yaml:"package"`
+	Version string `yaml:"version"`
+	Sources string `yaml:"sources"`
+	Why     string `yaml:"why"`
 }
 
 // Read reads a lock file and validates it. An unknown key is an error. The name
@@ -150,6 +159,12 @@ func (f *lockFile) lock() (*Lock, error) {
 		}
 		l.Packages = append(l.Packages, out)
 	}
+	for _, p := range f.Programs {
+		l.Programs = append(l.Programs, Program{
+			Path: p.Path, Package: p.Package, Version: p.Version, Why: p.Why,
+			Sources: sum(fmt.Sprintf("program %q", p.Path), p.Sources),
+		})
+	}
 	return l, errors.Join(errs...)
 }
 
@@ -203,7 +218,23 @@ func (l *Lock) Write(w io.Writer) error {
 	for i := range l.Packages {
 		l.Packages[i].write(b)
 	}
+	if len(l.Programs) > 0 {
+		fmt.Fprint(b, "programs:\n")
+	}
+	for i := range l.Programs {
+		l.Programs[i].write(b)
+	}
 	return b.Flush()
+}
+
+func (p *Program) write(b *bufio.Writer) {
+	fmt.Fprintf(b, "- path: %s\n", quote(p.Path))
+	fmt.Fprintf(b, "  package: %s\n", quote(p.Package))
+	if p.Version != "" {
+		fmt.Fprintf(b, "  version: %s\n", quote(p.Version))
+	}
+	fmt.Fprintf(b, "  sources: %q\n", p.Sources)
+	fmt.Fprintf(b, "  why: %s\n", quote(p.Why))
 }
 
 func (p *Package) write(b *bufio.Writer) {

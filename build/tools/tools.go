@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 
+	"slipway/build/flock"
 	"slipway/build/lock"
 	"slipway/build/unpack"
 )
@@ -107,7 +108,7 @@ func open(ctx context.Context, o *Options) (*Tree, error) {
 	if err := os.MkdirAll(base, 0o777); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFile(ctx, filepath.Join(base, group.Name+".lock"))
+	unlock, err := flock.Lock(ctx, filepath.Join(base, group.Name+".lock"))
 	if err != nil {
 		return nil, err
 	}

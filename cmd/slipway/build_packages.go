@@ -99,6 +99,9 @@ func (s *packageSource) resolve(ctx context.Context, config *overlays.Config, no
 		return nil, err
 	}
 	l := lock.New(suites, result)
+	if l.Programs, err = lockPrograms(config); err != nil {
+		return nil, err
+	}
 	var bytes int64
 	for _, p := range l.Packages {
 		bytes += p.Size
@@ -157,6 +160,14 @@ func readLock(name string, config *overlays.Config) (*lock.Lock, error) {
 			return nil, hint.Add(fmt.Errorf("%s: package %q of %s is not in the lock", name, p.Package, p.Why),
 				"slipway lock resolves again and writes a new lock")
 		}
+	}
+	programs, err := lockPrograms(config)
+	if err != nil {
+		return nil, err
+	}
+	if changes := lock.ComparePrograms(l.Programs, programs); len(changes) > 0 {
+		return nil, hint.Add(fmt.Errorf("%s: the overlays name other Go programs than the lock: %s", name, changes[0]),
+			"slipway lock writes a new lock")
 	}
 	return l, nil
 }

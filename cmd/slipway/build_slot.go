@@ -32,6 +32,7 @@ type slotOptions struct {
 	boot     *boot
 	name     string // of the operating system
 	version  string
+	floor    string // what may replace it; see footer.Footer
 	arch     string
 	size     int64 // of the partition, bytes
 	time     int64
@@ -83,7 +84,7 @@ func writeSlot(ctx context.Context, name string, o *slotOptions) (_ *footer.Foot
 	}
 	sum := o.boot.uki.SHA256()
 	foot := &footer.Footer{
-		Format: footer.Format, Name: o.name, Version: o.version, Architecture: o.arch,
+		Format: footer.Format, Name: o.name, Version: o.version, RollbackFloor: o.floor, Architecture: o.arch,
 		Development: o.keys.development,
 		FSType:      "erofs", FSSize: fsSize, HashOffset: fsSize, HashSize: hash.HashSize,
 		BlockSize: erofs.BlockSize, Salt: hex.EncodeToString(salt[:]),

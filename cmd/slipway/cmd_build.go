@@ -23,6 +23,7 @@ import (
 	"slipway/cmd/internal/release"
 	"slipway/cmd/internal/report"
 	"slipway/overlays"
+	"slipway/signing/payload"
 )
 
 const buildHelp = `Builds the image of a channel and prints the release directory last.
@@ -156,6 +157,12 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		return "", err
 	}
 	version := chooseVersion(o.version, locked)
+	if err := checkFloor(config.RollbackFloor, version); err != nil {
+		return "", err
+	}
+	if err := checkPromoted(o, version, rep); err != nil {
+		return "", err
+	}
 	level, err := payloadLevel(o.payload, keys.development)
 	if err != nil {
 		return "", err
@@ -178,6 +185,9 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 		return "", err
 	}
 	if err := checkScripts(config, unpacked, o.strict, rep); err != nil {
+		return "", err
+	}
+	if err := compilePrograms(ctx, w, config, rep); err != nil {
 		return "", err
 	}
 	merged := tree.New()
@@ -240,7 +250,7 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	}
 	slotFile := filepath.Join(stage.Dir, release.Slot)
 	foot, err := writeSlot(ctx, slotFile, &slotOptions{
-		usr: finished.Usr, boot: boot, name: config.OSRelease["ID"], version: version,
+		usr: finished.Usr, boot: boot, name: config.OSRelease["ID"], version: version, floor: config.RollbackFloor,
 		arch: locked.Architecture, size: usrA.Size * int64(layout.SectorSize),
 		time: locked.Date.Unix(), workers: o.jobs, keys: keys, lockText: text,
 	})
@@ -347,6 +357,16 @@ func chooseVersion(asked string, l *lock.Lock) string {
 		return lock.Version(l.Date, 0, 0)
 	}
 	return asked
+}
+
+// checkFloor refuses an image that no machine could ever install again.
+func checkFloor(floor, version string) error {
+	order, err := payload.CompareVersions(floor, version)
+	if err != nil || order <= 0 {
+		return err
+	}
+	return hint.Add(fmt.Errorf("build: version %s is below its own rollback-floor %s", version, floor),
+		"--version %s, or a lower rollback-floor in overlay.yaml", floor)
 }
 
 // checkScripts says which maintainer scripts nobody has read yet.

@@ -60,7 +60,7 @@ func cacheParts() map[string]string {
 		"unpacked": "packages, decompressed",
 		"tools":    "foreign programs, ready to run",
 		"steps":    "results of finish steps",
-		"programs": "compiled on-host programs",
+		"programs": "compiled Go programs",
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func inspectCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "slot", Usage: "look into the slot with this `LABEL`, such as USR-B"},
 			pubFlag(),
-			&cli.BoolFlag{Name: "packages", Usage: "list the packages of the slot"},
+			&cli.BoolFlag{Name: "packages", Usage: "list the packages and Go programs of the slot"},
 			jsonFlag(),
 		},
 		Action: runInspect,
@@ -156,11 +157,17 @@ func inspectPackages(c *cli.Context, image *inspect.Image) error {
 		for _, p := range l.Packages {
 			list = append(list, pkg{p.Name, p.Version, p.SHA256.String(), p.Why})
 		}
+		for _, p := range l.Programs {
+			list = append(list, pkg{"/" + p.Path, p.Version, p.Sources.String(), p.Why + ": Go program " + p.Package})
+		}
 		return printJSON(c.App.Writer, list)
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 8, 2, ' ', 0)
 	for _, p := range l.Packages {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, p.Version, p.Why)
+	}
+	for _, p := range l.Programs {
+		fmt.Fprintf(w, "/%s\t%s\t%s: Go program %s\n", p.Path, cmp.Or(p.Version, "-"), p.Why, p.Package)
 	}
 	return w.Flush()
 }
@@ -192,6 +199,7 @@ type slotDoc struct {
 	Footer     *footer.Footer      `json:"footer,omitempty"`
 	Signatures []inspect.Signature `json:"signatures,omitempty"`
 	Packages   int                 `json:"packages,omitempty"`
+	Programs   int                 `json:"programs,omitempty"` // Go programs of overlays
 	// SecureBoot are the signatures of the UKI.
 	SecureBoot []inspect.BootSignature `json:"secure_boot,omitempty"`
 }
@@ -223,7 +231,7 @@ func describe(file string, image *inspect.Image) *imageDoc {
 		if s.Footer != nil {
 			l, err := s.Packages()
 			if err == nil {
-				d.Packages = len(l.Packages)
+				d.Packages, d.Programs = len(l.Packages), len(l.Programs)
 			} else {
 				d.State, d.Reason = "damaged", err.Error()
 			}
@@ -309,6 +317,9 @@ func (s *slotDoc) print(out io.Writer) {
 		fmt.Fprintf(out, "  %s %s, hash tree %s, root hash %s\n", f.FSType, megabytes(f.FSSize),
 			megabytes(f.HashSize), f.RootHash)
 		fmt.Fprintf(out, "  kernel /usr/%s %s, boot id %.16s\n", f.UKI.Path, megabytes(f.UKI.Size), f.BootID)
+		if f.RollbackFloor != "" {
+			fmt.Fprintf(out, "  once proven, replaced by %s and newer only\n", f.RollbackFloor)
+		}
 		for _, sig := range s.Signatures {
 			fmt.Fprintf(out, "  signed by %s (%s): %s\n", sig.KeyID, sig.Algorithm, sig.Verdict)
 		}
@@ -316,6 +327,9 @@ func (s *slotDoc) print(out io.Writer) {
 			fmt.Fprintf(out, "  UKI signed for Secure Boot by %s (%s, key %s): %s\n", sig.Subject, sig.Algorithm, sig.KeyID, sig.Verdict)
 		}
 		fmt.Fprintf(out, "  %d packages", s.Packages)
+		if s.Programs > 0 {
+			fmt.Fprintf(out, ", %d Go programs", s.Programs)
+		}
 	}
 	fmt.Fprintln(out)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -70,7 +71,7 @@ func runLock(c *cli.Context) (err error) {
 		return err
 	}
 	if c.Bool("check") {
-		return reportChanges(c, file, lock.Compare(old, fresh))
+		return reportChanges(c, file, old, fresh)
 	}
 	// The digests of maintainer scripts are in the packages alone.
 	if err := packages.fetch(c.Context, fresh); err != nil {
@@ -103,14 +104,33 @@ func readLockFile(name string) (*lock.Lock, error) {
 	return lock.Read(f, name)
 }
 
+// differences are the lines that say what a lock would change, and in words
+// how many there are of what.
+func differences(old, fresh *lock.Lock) (lines []string, count string) {
+	lines = []string{}
+	var counts []string
+	packages := lock.Compare(old, fresh)
+	for _, change := range packages {
+		lines = append(lines, change.String())
+	}
+	if len(packages) > 0 {
+		counts = append(counts, fmt.Sprintf("%d packages differ from the archive", len(packages)))
+	}
+	programs := lock.ComparePrograms(old.Programs, fresh.Programs)
+	for _, change := range programs {
+		lines = append(lines, change.String())
+	}
+	if len(programs) > 0 {
+		counts = append(counts, fmt.Sprintf("%d Go programs differ from the overlays", len(programs)))
+	}
+	return lines, strings.Join(counts, ", ")
+}
+
 // reportChanges prints what differs; any difference is exit status 1.
-func reportChanges(c *cli.Context, file string, changes []lock.Change) error {
+func reportChanges(c *cli.Context, file string, old, fresh *lock.Lock) error {
+	changes, count := differences(old, fresh)
 	if c.Bool("json") {
-		lines := []string{}
-		for _, change := range changes {
-			lines = append(lines, change.String())
-		}
-		printJSON(c.App.Writer, map[string]any{"lock": file, "changes": lines})
+		printJSON(c.App.Writer, map[string]any{"lock": file, "changes": changes})
 	} else {
 		for _, change := range changes {
 			fmt.Fprintln(c.App.Writer, change)
@@ -119,6 +139,6 @@ func reportChanges(c *cli.Context, file string, changes []lock.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	return hint.Add(fmt.Errorf("%s: %d packages differ from the archive", file, len(changes)),
+	return hint.Add(fmt.Errorf("%s: %s", file, count),
 		"slipway lock --file %s writes the new state", file)
 }

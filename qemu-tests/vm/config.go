@@ -62,6 +62,17 @@ type Config struct {
 	// Forward maps TCP ports of the host's loopback to ports of the guest,
 	// which has no way out. Without it there is no network card.
 	Forward map[int]int
+	// Reach maps addresses in the guest's network, such as "10.0.2.100:80", to
+	// TCP addresses of the host's loopback: all that the guest can reach.
+	Reach map[string]string
+	// Connector is the command that Reach is served by: it connects its
+	// standard input and output with the address that is appended to it. See
+	// [Connect].
+	Connector []string
+	// Switch gives the guest a network card at a switch, with others; Address
+	// is the card's, such as "52:54:00:00:00:01".
+	Switch  *Switch
+	Address string
 	// Online gives the guest a network card with a way out, through the host.
 	// Tests leave it off.
 	Online bool
@@ -192,6 +203,7 @@ func (c *Config) args(f files, interactive bool) []string {
 	args = append(args, c.firmwareArgs(f)...)
 	args = append(args, c.diskArgs(f)...)
 	args = append(args, c.networkArgs()...)
+	args = append(args, c.switchArgs()...)
 	args = append(args, c.channelArgs(f, interactive)...)
 	args = append(args, c.credentialArgs(interactive)...)
 	if c.Kernel != "" {
@@ -201,20 +213,6 @@ func (c *Config) args(f files, interactive bool) []string {
 		}
 	}
 	return append(args, c.ExtraArgs...)
-}
-
-func (c *Config) networkArgs() []string {
-	if len(c.Forward) == 0 && !c.Online {
-		return []string{"-nic", "none"}
-	}
-	nic := "user,model=virtio-net-pci"
-	if !c.Online {
-		nic += ",restrict=on"
-	}
-	for _, port := range slices.Sorted(maps.Keys(c.Forward)) {
-		nic += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", port, c.Forward[port])
-	}
-	return []string{"-nic", nic}
 }
 
 // channelArgs has QEMU connect to the sockets we listen on, so that nobody

@@ -59,8 +59,11 @@ type Footer struct {
 	Name           string `json:"name"`            // what the image calls itself, such as "slipway"
 	Version        string `json:"version"`         // MAJOR.MINOR.PATCH of the operating system
 	MinimumVersion string `json:"minimum_version"` // oldest version that may be replaced by this one; empty: any
-	Architecture   string `json:"architecture"`    // Debian's word: "amd64"
-	Development    bool   `json:"development"`     // signed by a development key
+	// RollbackFloor is the oldest version that may replace this one once this
+	// one has proven itself on a machine; empty: any.
+	RollbackFloor string `json:"rollback_floor,omitempty"`
+	Architecture  string `json:"architecture"` // Debian's word: "amd64"
+	Development   bool   `json:"development"`  // signed by a development key
 
 	FSType     string `json:"fs_type"`     // "erofs"
 	FSSize     int64  `json:"fs_size"`     // the file system lies at offset 0

@@ -65,17 +65,18 @@ type ApplyOptions struct {
 // source; no write leaves the target. Memory is bounded by the manifest and
 // 32 MiB, or the largest operation if that is more.
 //
-// If the payload is cut, the error is a *CutError. To resume, give the last
+// If the payload is cut, the error wraps a *CutError; every error but one of
+// Accept's is an *ApplyError. To resume, give the last
 // checkpoint, and a stream that has Metadata.Bytes first and then goes on with
 // the payload at Checkpoint.Offset.
 func Apply(ctx context.Context, r io.Reader, o *ApplyOptions) (*Metadata, error) {
 	m, err := ReadMetadata(contextReader{ctx, r}, o.Keys)
 	if err != nil {
-		return nil, err
+		return nil, &ApplyError{AtMetadata, err}
 	}
 	a := &applier{ApplyOptions: o, m: m, s: newStream(contextReader{ctx, r}, m), back: newReadBack(m.Manifest, o)}
 	if err := a.fits(); err != nil {
-		return nil, err
+		return nil, &ApplyError{AtMetadata, err}
 	}
 	if o.Accept != nil {
 		if err := o.Accept(m); err != nil {
@@ -84,13 +85,19 @@ func Apply(ctx context.Context, r io.Reader, o *ApplyOptions) (*Metadata, error)
 	}
 	if o.Resume != nil {
 		if err := a.resume(o.Resume); err != nil {
-			return nil, err
+			return nil, &ApplyError{AtMetadata, err}
 		}
 	}
 	if err := a.operations(ctx); err != nil {
-		return nil, err
+		return nil, &ApplyError{AtOperations, err}
 	}
-	return m, a.finish(ctx)
+	if err := a.vouched(); err != nil {
+		return nil, &ApplyError{AtSignature, err}
+	}
+	if err := a.finish(ctx); err != nil {
+		return nil, &ApplyError{AtTarget, err}
+	}
+	return m, nil
 }
 
 // maxUnsynced is after how many bytes written the disk is set to work, even if
@@ -217,9 +224,8 @@ func (a *applier) write(op *Operation, content []byte) error {
 	return err
 }
 
-// finish checks everything that can only be checked at the end.
-func (a *applier) finish(ctx context.Context) error {
-	m := a.m.Manifest
+// vouched checks that the payload as a whole is what was signed.
+func (a *applier) vouched() error {
 	digest := a.s.sum()
 	signatures, err := a.s.signatures()
 	if err != nil {
@@ -228,9 +234,13 @@ func (a *applier) finish(ctx context.Context) error {
 		}
 		return err
 	}
-	if _, err := verify("payload", digest, signatures, a.Keys); err != nil {
-		return err
-	}
+	_, err = verify("payload", digest, signatures, a.Keys)
+	return err
+}
+
+// finish makes the hash tree, and compares the target with what was signed.
+func (a *applier) finish(ctx context.Context) error {
+	m := a.m.Manifest
 	if t := m.HashTree; t != nil {
 		if err := a.hashTree(ctx, t); err != nil {
 			return fmt.Errorf("payload: hash tree: %w", err)

@@ -137,3 +137,12 @@ func (b *File) span(off int64, n int) span {
 		partial: off != start || off+int64(n) < end,
 	}
 }
+
+// Partition is the path of a partition's node, given that of its disk: the
+// kernel puts a "p" between a name that ends in a digit and the number.
+func Partition(disk string, number int) string {
+	if last := disk[len(disk)-1]; last >= '0' && last <= '9' {
+		return fmt.Sprintf("%sp%d", disk, number)
+	}
+	return fmt.Sprintf("%s%d", disk, number)
+}

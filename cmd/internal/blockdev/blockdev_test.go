@@ -84,3 +84,9 @@ func TestOpen(t *testing.T) {
 	_, err = blockdev.Open(path+"x", os.O_RDONLY)
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
+
+func TestPartition(t *testing.T) {
+	for disk, want := range map[string]string{"vda": "vda3", "nvme0n1": "nvme0n1p3", "mmcblk0": "mmcblk0p3", "sdaa": "sdaa3"} {
+		assert.Equal(t, want, blockdev.Partition(disk, 3))
+	}
+}

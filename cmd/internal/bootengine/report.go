@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"slipway/cmd/internal/blockdev"
 )
 
 const (
@@ -75,7 +77,7 @@ func (e *engine) leaveBehind(r *report) error {
 		err = errors.Join(err, writeRun(systemdWatchdog, []byte(config)))
 	}
 	if p, ok := r.Disk.table.ByLabel(oemLabel); ok {
-		err = errors.Join(err, writeRun(systemdOEM, []byte(oemConfig(partitionName(r.Disk.name, p.Number)))))
+		err = errors.Join(err, writeRun(systemdOEM, []byte(oemConfig(blockdev.Partition(r.Disk.name, p.Number)))))
 	}
 	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"slipway/cmd/internal/blockdev"
 	"slipway/partitions"
 )
 
@@ -34,7 +35,7 @@ func (e *engine) prepareRoot(d *disk) error {
 	}
 	p, _ = d.table.Partition(p.Number)
 	size := p.Size * int64(d.table.SectorSize)
-	device := "/dev/" + partitionName(d.name, p.Number)
+	device := "/dev/" + blockdev.Partition(d.name, p.Number)
 	ext, err := e.ensureFileSystem(device, size)
 	if err != nil {
 		return fmt.Errorf("%s: %w", rootLabel, err)

@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"slipway/cmd/internal/blockdev"
+	"slipway/cmd/internal/kexec"
 	"slipway/partitions"
 	"slipway/signing/footer"
 )
@@ -23,8 +25,8 @@ type slot struct {
 	part     partitions.Partition
 	device   string // "/dev/vda3"
 	footer   *footer.Footer
-	verified string  // verifyFull or verifyLazy
-	kernel   *kernel // another one than the running one, not loaded yet; or nil
+	verified string        // verifyFull or verifyLazy
+	kernel   *kexec.Kernel // another one than the running one, not loaded yet; or nil
 }
 
 // opener is the slotSource of a real disk.
@@ -38,7 +40,7 @@ type opener struct {
 
 // readFooter reads the footer of a slot, once.
 func (o *opener) readFooter(p partitions.Partition) (*footer.Footer, error) {
-	f, err := os.Open("/dev/" + partitionName(o.disk.name, p.Number))
+	f, err := os.Open("/dev/" + blockdev.Partition(o.disk.name, p.Number))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +84,7 @@ func (o *opener) UseTry(number int) error {
 // Open checks the footer, then the content, lets the kernel mount it, and gets
 // the slot's kernel ready if it is not the running one.
 func (o *opener) Open(p partitions.Partition) (*slot, error) {
-	s := &slot{part: p, device: "/dev/" + partitionName(o.disk.name, p.Number)}
+	s := &slot{part: p, device: "/dev/" + blockdev.Partition(o.disk.name, p.Number)}
 	var err error
 	if s.footer, err = o.readFooter(p); err != nil {
 		return nil, err

@@ -11,15 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// partitionPath is the path of a drive's partition: the kernel puts a "p"
-// between a name that ends in a digit and the number (nvme0n1p3, loop0p3).
-func partitionPath(drive string, number int) string {
-	if last := drive[len(drive)-1]; last >= '0' && last <= '9' {
-		return fmt.Sprintf("%sp%d", drive, number)
-	}
-	return fmt.Sprintf("%s%d", drive, number)
-}
-
 // wholeDisk turns the path of a partition device into that of its disk and
 // the partition's number. Every other path comes back as it is, with 0.
 func (r *run) wholeDisk(path string) (disk string, number uint32) {

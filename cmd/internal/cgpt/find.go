@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"slipway/cmd/internal/blockdev"
 	"slipway/partitions"
 )
 
@@ -138,7 +139,7 @@ func (d *drive) find(o *findOptions) {
 		if o.numeric {
 			d.r.printf("%d\n", i+1)
 		} else {
-			d.r.printf("%s\n", partitionPath(d.path, i+1))
+			d.r.printf("%s\n", blockdev.Partition(d.path, i+1))
 		}
 		if o.verbose {
 			d.r.showEntry(e, i+1, o.numeric)

@@ -1,7 +1,6 @@
 // Package health decides when a version has proven itself, and remembers why
 // one did not. It is the program "slipway-host health", which a timer starts
-// soon after every boot, "slipway-host status", which shows what it knows, and
-// update_engine_client, as far as there is something to say without the engine.
+// soon after every boot, and "slipway-host status", which shows what it knows.
 //
 // The policy is data of systemd: a version is healthy when boot-complete.target
 // is reached and every unit it requires has stayed up for HEALTH_SETTLE. Units
@@ -37,6 +36,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"slipway/cmd/internal/slots"
 )
 
 // Env is what the programs see of the world.
@@ -61,7 +62,6 @@ type Env struct {
 
 // Files, relative to the root.
 const (
-	bootPath   = "run/slipway/boot.json"       // by the boot engine
 	runPath    = "run/slipway/health.json"     // this boot, for status
 	statePath  = "var/lib/slipway/health.json" // kept
 	motdPath   = "var/lib/slipway/motd"        // a link in /usr/lib/motd.d leads here
@@ -70,6 +70,9 @@ const (
 )
 
 func (e *Env) path(name string) string { return filepath.Join(e.Root, name) }
+
+// machine is where the slots are.
+func (e *Env) machine() slots.Machine { return slots.Machine{Root: e.Root, Mounted: e.Mounted} }
 
 func (e *Env) root() fs.FS { return os.DirFS(e.Root) }
 
@@ -94,39 +97,4 @@ func (e *Env) shout(format string, args ...any) {
 	}
 	defer f.Close()
 	fmt.Fprintf(f, "slipway: "+format+"\r\n", args...)
-}
-
-// writeAside writes a file so that it is whole or not there, also after a power
-// cut.
-func writeAside(name string, data []byte) error {
-	dir := filepath.Dir(name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".new-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	if _, err = f.Write(data); err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

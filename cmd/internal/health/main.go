@@ -2,23 +2,21 @@ package health
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"slipway/cmd/internal/slots"
 
-	"slipway/cmd/internal/rootdev"
+	"golang.org/x/sys/unix"
 )
 
 // Host is the Env of a running machine.
 func Host(name string) *Env {
 	return &Env{
 		Name: name, Stdout: os.Stdout, Stderr: os.Stderr, Root: "/",
-		Now: time.Now, Uptime: monotonic, Sleep: sleep, Systemd: Systemctl{}, Mounted: mounted,
+		Now: time.Now, Uptime: monotonic, Sleep: sleep, Systemd: Systemctl{}, Mounted: slots.Host().Mounted,
 	}
 }
 
@@ -35,19 +33,6 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-}
-
-// mounted is "rootdev -s PATH".
-func mounted(path string) (string, error) {
-	var out, complaint strings.Builder
-	code := rootdev.Main([]string{"-s", path}, rootdev.Env{
-		Name: "rootdev", Stdout: &out, Stderr: &complaint,
-		Dev: "/dev", Proc: "/proc", Sys: "/sys", Stat: unix.Stat,
-	})
-	if code != 0 {
-		return "", errors.New(strings.TrimSpace(complaint.String()))
-	}
-	return strings.TrimSpace(out.String()), nil
 }
 
 // Main is the program "slipway-host health".

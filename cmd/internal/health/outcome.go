@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"slipway/cmd/internal/slots"
 	"slipway/partitions"
 )
 
@@ -32,16 +33,16 @@ func (w *watch) interrupted() {
 }
 
 func (w *watch) returnTry() error {
-	d, err := w.openDrive(w.boot, true)
+	d, err := w.machine().Open(w.boot, true)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	p, err := d.running(w.boot)
+	p, err := d.Running(w.boot)
 	if err != nil || p.Attributes.Successful() {
 		return err
 	}
-	return partitions.SetAttributes(d, d.table, p.Number, p.Attributes.WithTries(p.Attributes.Tries()+1))
+	return partitions.SetAttributes(d, d.Table, p.Number, p.Attributes.WithTries(p.Attributes.Tries()+1))
 }
 
 // succeed does what follows for a healthy boot.
@@ -52,7 +53,7 @@ func (w *watch) succeed() error {
 	}
 	defer d.Close()
 	if want := proven(p); want != p.Attributes {
-		if err := partitions.SetAttributes(d, d.table, p.Number, want); err != nil {
+		if err := partitions.SetAttributes(d, d.Table, p.Number, want); err != nil {
 			return err
 		}
 		w.say("%s: version %s is healthy after %s and proven now (%s)", p.Label, w.boot.Version,
@@ -66,7 +67,7 @@ func (w *watch) succeed() error {
 	w.writeMotd(w.state)
 	w.mend(d)
 	w.refresh(d)
-	w.live.Slots = d.slots(w.boot)
+	w.live.Slots = d.Slots(w.boot)
 	return w.writeLive(&w.live)
 }
 
@@ -78,15 +79,15 @@ func proven(p partitions.Partition) partitions.Attributes {
 // openForSuccess opens the disk and finds the running slot; for writing only if
 // there is something to write, for udev looks through a disk again whenever
 // somebody had it open like that.
-func (w *watch) openForSuccess() (*drive, partitions.Partition, error) {
+func (w *watch) openForSuccess() (*slots.Drive, partitions.Partition, error) {
 	write := false
 	for {
-		d, err := w.openDrive(w.boot, write)
+		d, err := w.machine().Open(w.boot, write)
 		if err != nil {
 			return nil, partitions.Partition{}, err
 		}
-		p, err := d.running(w.boot)
-		if err == nil && (write || proven(p) == p.Attributes && !d.table.Damaged()) {
+		p, err := d.Running(w.boot)
+		if err == nil && (write || proven(p) == p.Attributes && !d.Table.Damaged()) {
 			return d, p, nil
 		}
 		write, err = true, errors.Join(err, d.Close())
@@ -123,21 +124,21 @@ func (w *watch) fail(ctx context.Context, v verdict) error {
 // lastOne says whether a restart would find no slot to start. Then the running
 // one gets a try back: a sick machine is better than a dead one.
 func (w *watch) lastOne() (bool, error) {
-	d, err := w.openDrive(w.boot, true)
+	d, err := w.machine().Open(w.boot, true)
 	if err != nil {
 		return false, err
 	}
 	defer d.Close()
-	p, err := d.running(w.boot)
+	p, err := d.Running(w.boot)
 	if err != nil {
 		return false, err
 	}
-	if _, ok := partitions.Next(d.table); ok {
+	if _, ok := partitions.Next(d.Table); ok {
 		return false, nil
 	}
 	w.shout("there is no other version to start: staying, and keeping a try for the next start")
 	a := p.Attributes.WithTries(1).WithPriority(max(p.Attributes.Priority(), 1))
-	return true, partitions.SetAttributes(d, d.table, p.Number, a)
+	return true, partitions.SetAttributes(d, d.Table, p.Number, a)
 }
 
 // restart does not return before the machine goes down, or ctx ends with it.

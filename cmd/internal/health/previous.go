@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"slipway/cmd/internal/durable"
+	"slipway/cmd/internal/slots"
 )
 
 // spent is how the boot engine says that it passed a slot over which used up
@@ -24,7 +27,7 @@ const spent = "its tries are spent"
 //
 // What it takes away are failures of versions that are not in their slot any
 // more.
-func explain(s *State, b *boot, slots []Slot, bootID string, now time.Time) {
+func explain(s *State, b *slots.Boot, list []slots.Slot, bootID string, now time.Time) {
 	if t := s.Trial; t != nil && t.Boot != bootID {
 		r := *t
 		switch {
@@ -47,7 +50,7 @@ func explain(s *State, b *boot, slots []Slot, bootID string, now time.Time) {
 			reason += "; the start before this one hung, and the watchdog restarted the machine"
 		}
 		r := Record{Slot: label, Version: b.Versions[label], Boot: bootID, Time: now, Reason: reason}
-		for _, slot := range slots {
+		for _, slot := range list {
 			if slot.Label == label {
 				r.RootHash = slot.RootHash
 				if r.Version == "" {
@@ -65,10 +68,10 @@ func explain(s *State, b *boot, slots []Slot, bootID string, now time.Time) {
 		if _, passed := b.Failures[r.Slot]; passed {
 			return false
 		}
-		i := slices.IndexFunc(slots, func(slot Slot) bool { return slot.Label == r.Slot })
+		i := slices.IndexFunc(list, func(slot slots.Slot) bool { return slot.Label == r.Slot })
 		// A slot without a footer is being written: what was in it is gone. Who
 		// may not see the slots keeps what is known.
-		return len(slots) > 0 && (i < 0 || slots[i].RootHash != r.RootHash)
+		return len(list) > 0 && (i < 0 || list[i].RootHash != r.RootHash)
 	})
 }
 
@@ -83,7 +86,7 @@ func (r *Record) line() string {
 
 // announce tells everybody about versions that failed: each on its own line in
 // the journal and on the console, and in the message that logins show.
-func (e *Env) announce(s *State, b *boot) {
+func (e *Env) announce(s *State, b *slots.Boot) {
 	for _, r := range s.Failures {
 		e.shout("%s", r.line())
 	}
@@ -109,7 +112,7 @@ func (e *Env) writeMotd(s *State) {
 		err = nil
 	}
 	if text.Len() > 0 {
-		err = writeAside(name, []byte(text.String()))
+		err = durable.WriteFile(name, []byte(text.String()))
 	}
 	if err != nil {
 		e.say("login message: %v", err)

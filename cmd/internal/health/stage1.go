@@ -11,25 +11,26 @@ import (
 
 	"slipway/build/disk"
 	"slipway/build/fat"
+	"slipway/cmd/internal/slots"
 	"slipway/partitions"
 )
 
 // mend makes both copies of the partition table good and equal.
-func (w *watch) mend(d *drive) {
-	if !d.table.Damaged() {
+func (w *watch) mend(d *slots.Drive) {
+	if !d.Table.Damaged() {
 		return
 	}
-	if err := partitions.Repair(d, d.table); err != nil {
+	if err := partitions.Repair(d, d.Table); err != nil {
 		w.problem("mend the partition table", err)
 		return
 	}
-	w.say("disk %s: a damaged or misplaced copy of the partition table was mended", d.path)
+	w.say("disk %s: a damaged or misplaced copy of the partition table was mended", d.Path())
 }
 
 // refresh makes stage 1 on the EFI system partition this version's, so that
 // the next start needs no kexec. Any stage 1 can start any version: if this
 // does not work out the machine only starts more slowly.
-func (w *watch) refresh(d *drive) {
+func (w *watch) refresh(d *slots.Drive) {
 	if w.state.Stage1 == w.boot.RootHash {
 		return
 	}
@@ -45,15 +46,15 @@ func (w *watch) refresh(d *drive) {
 	w.save()
 }
 
-func (w *watch) replaceStage1(d *drive) (changed bool, err error) {
+func (w *watch) replaceStage1(d *slots.Drive) (changed bool, err error) {
 	number := 0
-	for _, p := range d.table.Partitions {
+	for _, p := range d.Table.Partitions {
 		if p.Type.String() == partitions.TypeEFI && number == 0 {
 			number = p.Number
 		}
 	}
 	if number == 0 {
-		return false, fmt.Errorf("disk %s: no EFI system partition", d.path)
+		return false, fmt.Errorf("disk %s: no EFI system partition", d.Path())
 	}
 	stage, err := os.Open(w.path(stagePath))
 	if err != nil {
@@ -67,7 +68,7 @@ func (w *watch) replaceStage1(d *drive) (changed bool, err error) {
 	if err := w.startable(stage, info.Size()); err != nil {
 		return false, err
 	}
-	device := d.device(number)
+	device := d.Device(number)
 	// Exclusive: the kernel refuses if the file system is mounted.
 	esp, err := os.OpenFile(filepath.Join(w.Root, device), os.O_RDWR|unix.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {

@@ -8,6 +8,9 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"slipway/cmd/internal/durable"
+	"slipway/cmd/internal/slots"
 )
 
 // Record is one start of a version.
@@ -64,7 +67,7 @@ func (e *Env) saveState(s *State) error {
 	if err != nil {
 		return fmt.Errorf("internal error: state: %w", err)
 	}
-	if err := writeAside(e.path(statePath), append(text, '\n')); err != nil {
+	if err := durable.WriteFile(e.path(statePath), append(text, '\n')); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	return nil
@@ -111,7 +114,7 @@ type live struct {
 	Problems []string `json:"problems,omitempty"`
 	// Slots are as they were when this was written, for readers that may not
 	// read the disk.
-	Slots []Slot `json:"slots,omitempty"`
+	Slots []slots.Slot `json:"slots,omitempty"`
 }
 
 func (e *Env) readLive() (*live, error) {
@@ -128,5 +131,5 @@ func (e *Env) writeLive(l *live) error {
 	if err != nil {
 		return fmt.Errorf("internal error: %w", err)
 	}
-	return writeAside(e.path(runPath), append(text, '\n'))
+	return durable.WriteFile(e.path(runPath), append(text, '\n'))
 }

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"slipway/cmd/internal/slots"
 	"slipway/cmd/internal/updateconf"
 )
 
@@ -25,9 +26,9 @@ type Status struct {
 		SecondsLeft int       `json:"seconds_left"`
 		Since       time.Time `json:"since"`
 	} `json:"health"`
-	Slots    []Slot   `json:"slots"`
-	Failures []Record `json:"failures"`
-	Problems []string `json:"problems"`
+	Slots    []slots.Slot `json:"slots"`
+	Failures []Record     `json:"failures"`
+	Problems []string     `json:"problems"`
 	Update   struct {
 		Group          string `json:"group"`
 		Server         string `json:"server"`
@@ -43,7 +44,7 @@ var errNoSlot = errors.New("this machine was not started from a slot")
 // status collects it. Everybody may ask; who may not read the disk sees the
 // slots as they were when the health program last looked.
 func (e *Env) status(ctx context.Context) (*Status, error) {
-	b, err := e.readBoot()
+	b, err := e.machine().Boot()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNoSlot
 	}
@@ -77,16 +78,16 @@ func (e *Env) status(ctx context.Context) (*Status, error) {
 	return s, nil
 }
 
-func (e *Env) addSlots(s *Status, b *boot, l *live) error {
+func (e *Env) addSlots(s *Status, b *slots.Boot, l *live) error {
 	s.Slots = l.Slots
-	d, err := e.openDrive(b, false)
+	d, err := e.machine().Open(b, false)
 	if err == nil {
 		defer d.Close()
-		s.Slots = d.slots(b)
+		s.Slots = d.Slots(b)
 	} else if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	var best, running Slot
+	var best, running slots.Slot
 	for _, slot := range s.Slots {
 		if (slot.Tries > 0 || slot.Successful) && slot.Priority > best.Priority {
 			best = slot

@@ -27,8 +27,6 @@ func (m *machine) show(t *testing.T, program func(*machine) int) string {
 
 func status(m *machine) int { return health.ShowStatus(context.Background(), nil, m.Env) }
 
-func client(m *machine) int { return health.Client(context.Background(), []string{"-status"}, m.Env) }
-
 func TestStatusDuringTrial(t *testing.T) {
 	m := trial(t)
 	m.file("etc/coreos/update.conf", "GROUP=alpha\nSERVER=https://updates.example/v1/update/\n")
@@ -83,7 +81,6 @@ USR-B  4889.0.0  2         0      0           /dev/vda4
 Last failure, 2026-11-21 08:00:10 UTC:
   version 4889.0.0 in USR-B failed: app.service failed (exit-code, status 3)
 `, m.show(t, status))
-	assert.Contains(t, m.show(t, client), "CURRENT_OP=UPDATE_STATUS_IDLE\n")
 
 	var got health.Status
 	text := m.show(t, func(m *machine) int { return health.ShowStatus(t.Context(), []string{"--json"}, m.Env) })
@@ -95,27 +92,10 @@ Last failure, 2026-11-21 08:00:10 UTC:
 }
 
 // A slot with an update that waits for a restart.
-func TestClient(t *testing.T) {
+func TestStatusBeforeRestart(t *testing.T) {
 	m := newMachine(t)
-	assert.Equal(t, "LAST_CHECKED_TIME=0\nPROGRESS=0.000000\nCURRENT_OP=UPDATE_STATUS_IDLE\n"+
-		"NEW_VERSION=0.0.0\nNEW_SIZE=0\n", m.show(t, client))
 	m.set(partUSRB, 2, 1, false)
-	assert.Equal(t, "LAST_CHECKED_TIME=0\nPROGRESS=0.000000\nCURRENT_OP=UPDATE_STATUS_UPDATED_NEED_REBOOT\n"+
-		"NEW_VERSION=4889.0.0\nNEW_SIZE=0\n", m.show(t, client))
 	assert.Contains(t, m.show(t, status), "reboot strategy reboot; a restart starts 4889.0.0\n")
-	for _, c := range []struct {
-		args string
-		code int
-		want string
-	}{
-		{"-update", 1, "-update: there is no update engine in this version\n"},
-		{"--check_for_update", 1, "-check_for_update: there is no update engine in this version\n"},
-		{"", 2, "usage: "}, {"status", 2, "usage: "}, {"-status -update", 2, "usage: "}, {"-what", 2, "usage: "},
-	} {
-		m.out.Reset()
-		assert.Equal(t, c.code, health.Client(t.Context(), strings.Fields(c.args), m.Env), c.args)
-		assert.Contains(t, m.out.String(), c.want)
-	}
 }
 
 // Who may not read the disk sees what was there when somebody did.
@@ -144,7 +124,7 @@ func TestStatusErrors(t *testing.T) {
 	m.out.Reset()
 	m.file("run/slipway/boot.json", "[]")
 	assert.Equal(t, 1, health.ShowStatus(t.Context(), nil, m.Env))
-	assert.Equal(t, "slipway-host status: boot report /run/slipway/boot.json: json: cannot unmarshal array into Go value of type health.boot\n",
+	assert.Equal(t, "slipway-host status: boot report /run/slipway/boot.json: json: cannot unmarshal array into Go value of type slots.Boot\n",
 		m.out.String())
 	m.out.Reset()
 	require.NoError(t, os.Remove(m.path("run/slipway/boot.json")))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"slipway/cmd/internal/slots"
 	"slipway/cmd/internal/updateconf"
 )
 
@@ -21,7 +22,7 @@ const (
 type watch struct {
 	*Env
 	config *updateconf.Config
-	boot   *boot
+	boot   *slots.Boot
 	bootID string
 	state  *State
 	live   live
@@ -31,7 +32,7 @@ type watch struct {
 // what follows. It returns the exit code, 0 also for a boot that is not
 // healthy: the judgement was reached. A ctx that ends is a shutdown.
 func Watch(ctx context.Context, e *Env, settle, timeout time.Duration) int {
-	b, err := e.readBoot()
+	b, err := e.machine().Boot()
 	if errors.Is(err, fs.ErrNotExist) {
 		e.say("not started from a slot: there is nothing to judge")
 		return 0
@@ -83,16 +84,16 @@ func (e *Env) broken(err error) int {
 // begin looks at the slots, says what became of other versions and notes a
 // trial before anything can happen to it.
 func (w *watch) begin() error {
-	d, err := w.openDrive(w.boot, false)
+	d, err := w.machine().Open(w.boot, false)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	p, err := d.running(w.boot)
+	p, err := d.Running(w.boot)
 	if err != nil {
 		return err
 	}
-	w.live = live{Trial: !p.Attributes.Successful(), Slots: d.slots(w.boot)}
+	w.live = live{Trial: !p.Attributes.Successful(), Slots: d.Slots(w.boot)}
 	explain(w.state, w.boot, w.live.Slots, w.bootID, w.Now())
 	w.announce(w.state, w.boot)
 	if w.live.Trial {

@@ -4,17 +4,28 @@ package host
 
 import (
 	"context"
+	"crypto/rand"
 	"maps"
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"slipway/cmd/internal/cgpt"
+	"slipway/cmd/internal/channel"
+	"slipway/cmd/internal/etcdcerts"
+	"slipway/cmd/internal/etcdready"
+	"slipway/cmd/internal/fleet/fleetctl"
+	"slipway/cmd/internal/fleet/fleetd"
 	"slipway/cmd/internal/health"
+	"slipway/cmd/internal/locksmith"
+	"slipway/cmd/internal/nextkernel"
 	"slipway/cmd/internal/rootdev"
+	"slipway/cmd/internal/updateclient"
+	"slipway/cmd/internal/updateengine"
 )
 
 // Program is one of the host's programs.
@@ -41,8 +52,45 @@ func Programs() map[string]Program {
 				Dev: "/dev", Proc: "/proc", Sys: "/sys", Stat: unix.Stat,
 			})
 		}},
+		"fleetd": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return fleetd.Main(ctx, args, fleetd.Host()) })
+		}},
+		"fleetctl": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return fleetctl.Main(ctx, args, fleetctl.Host()) })
+		}},
 		"update_engine_client": {Linked: true, Run: func(name string, args []string) int {
-			return untilSignal(func(ctx context.Context) int { return health.Client(ctx, args, health.Host(name)) })
+			return untilSignal(func(ctx context.Context) int {
+				return updateclient.Main(ctx, args, updateclient.Env{
+					Name: name, Stdout: os.Stdout, Stderr: os.Stderr, Connect: updateclient.SystemBus,
+				})
+			})
+		}},
+		"update_engine": {Linked: true, Run: func(_ string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return updateengine.Main(ctx, args, updateengine.Host()) })
+		}},
+		"channel": {Run: func(name string, args []string) int {
+			return channel.Main(args, channel.Env{
+				Name: "slipway-host " + name, Stdout: os.Stdout, Stderr: os.Stderr, Root: "/",
+			})
+		}},
+		"locksmithctl": {Linked: true, Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return locksmith.Ctl(ctx, args, locksmith.Host(name)) })
+		}},
+		"locksmithd": {Linked: true, Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return locksmith.Daemon(ctx, args, locksmith.Host(name)) })
+		}},
+		"kexec": {Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int {
+				return nextkernel.Main(ctx, args, nextkernel.Host("slipway-host "+name))
+			})
+		}},
+		"etcd-certs": {Run: func(name string, args []string) int {
+			return etcdcerts.Main(args, etcdcerts.Env{
+				Name: "slipway-host " + name, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Random: rand.Reader,
+			})
+		}},
+		"etcd-ready": {Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return etcdready.Main(ctx, args, etcdready.Host("slipway-host "+name)) })
 		}},
 		"health": {Run: func(name string, args []string) int {
 			return untilSignal(func(ctx context.Context) int { return health.Main(ctx, args, health.Host("slipway-host "+name)) })

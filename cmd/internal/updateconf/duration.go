@@ -8,8 +8,9 @@ import (
 )
 
 // parseDuration reads a time span as systemd writes them (systemd.time(7)):
-// numbers with units, added up; a number without a unit is seconds.
-func parseDuration(text string) (time.Duration, error) {
+// numbers with units, added up; a number without a unit is seconds. More than
+// the limit is a slip of the pen, not a wish.
+func parseDuration(text string, limit time.Duration) (time.Duration, error) {
 	total := time.Duration(0)
 	rest := strings.TrimSpace(text)
 	for first := true; first || rest != ""; first = false {
@@ -30,14 +31,14 @@ func parseDuration(text string) (time.Duration, error) {
 		if !ok {
 			return 0, fmt.Errorf("%.80q is not a time such as 45s or 10min", text)
 		}
-		if n > int64(maxDuration/unit) {
-			return 0, fmt.Errorf("%.80q is more than %s", text, maxDuration)
+		if n > int64(limit/unit) {
+			return 0, fmt.Errorf("%.80q is more than %s", text, limit)
 		}
 		total += time.Duration(n) * unit
 		rest = strings.TrimLeft(rest[word:], " ")
 	}
-	if total > maxDuration {
-		return 0, fmt.Errorf("%.80q is more than %s", text, maxDuration)
+	if total > limit {
+		return 0, fmt.Errorf("%.80q is more than %s", text, limit)
 	}
 	return total, nil
 }
@@ -52,6 +53,8 @@ func unitOf(word string) (time.Duration, bool) {
 		return time.Minute, true
 	case "h", "hr", "hour", "hours":
 		return time.Hour, true
+	case "d", "day", "days":
+		return 24 * time.Hour, true
 	}
 	return 0, false
 }

@@ -18,6 +18,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,8 +42,12 @@ const ServerDisabled = "disabled"
 const (
 	defaultSettle  = 45 * time.Second // as CoreOS's update_engine
 	defaultTimeout = 10 * time.Minute
-	// Longer than this is a slip of the pen, not a wish.
+	// One start more than CoreOS gave: a power cut during the first must not
+	// cost a good version its place.
+	defaultTries = 2
+	// The longest that is taken for a wish.
 	maxDuration = 24 * time.Hour
+	maxAge      = 10 * 365 * 24 * time.Hour
 
 	maxLine = 64 << 10
 	maxFile = 1 << 20
@@ -63,6 +68,20 @@ type Config struct {
 	// HealthTimeout is how long after its start a version that is on trial may
 	// take for that, HEALTH_TIMEOUT. It is longer than HealthSettle.
 	HealthTimeout time.Duration
+	// UpdateTries is how many starts a new version has to prove itself,
+	// UPDATE_TRIES, 1 to 15.
+	UpdateTries int
+	// Downgrade takes versions older than the running one from the server,
+	// ALLOW_DOWNGRADE=yes; never ones below the floor that a version has set.
+	Downgrade bool
+	// UpdateMaxAge is how old the running version may become before a server
+	// that has nothing newer is taken for one that keeps something back,
+	// UPDATE_MAX_AGE; 0 is for ever.
+	UpdateMaxAge time.Duration
+	// MachineAlias is a name of the machine for the server's page, MACHINE_ALIAS.
+	MachineAlias string
+	// Reboot is how the machine restarts into an update.
+	Reboot Reboot
 
 	// Problems are lines that were passed over, in the order of the files.
 	Problems []Problem
@@ -91,9 +110,18 @@ type value struct {
 }
 
 // Read reads the files below a root. A file that does not exist says nothing.
-func Read(root fs.FS) *Config {
+func Read(root fs.FS) *Config { return ReadOver(root, nil) }
+
+// ReadOver reads the files below a root with some settings in front of them: the
+// environment of a program, whose settings win.
+func ReadOver(root fs.FS, environment map[string]string) *Config {
 	c := &Config{}
 	settings := map[string]value{}
+	for key, text := range environment {
+		if slices.Contains(known(), key) && text != "" {
+			settings[key] = value{text: text, path: "environment"}
+		}
+	}
 	for _, path := range Paths() {
 		for key, v := range c.readFile(root, path) {
 			if _, hidden := settings[key]; !hidden && v.text != "" {
@@ -107,6 +135,11 @@ func Read(root fs.FS) *Config {
 		RebootEtcdLock, RebootBestEffort, RebootOff)
 	c.HealthSettle = c.duration(settings["HEALTH_SETTLE"], defaultSettle)
 	c.HealthTimeout = c.duration(settings["HEALTH_TIMEOUT"], defaultTimeout)
+	c.UpdateTries = c.number(settings["UPDATE_TRIES"], defaultTries, 1, 15)
+	c.Downgrade = c.choice(settings["ALLOW_DOWNGRADE"], "no", "yes") == "yes"
+	c.UpdateMaxAge = c.span(settings["UPDATE_MAX_AGE"], 0, maxAge)
+	c.MachineAlias = settings["MACHINE_ALIAS"].text
+	c.readReboot(settings)
 	if c.HealthTimeout <= c.HealthSettle {
 		timeout := c.HealthSettle + defaultTimeout
 		v := settings["HEALTH_TIMEOUT"]
@@ -168,9 +201,12 @@ func (c *Config) readFile(root fs.FS, name string) map[string]value {
 func known() []string {
 	return []string{
 		"GROUP", "SERVER", "REBOOT_STRATEGY", "HEALTH_SETTLE", "HEALTH_TIMEOUT",
+		"UPDATE_TRIES", "UPDATE_MAX_AGE", "ALLOW_DOWNGRADE",
 		"LOCKSMITHD_REBOOT_WINDOW_START", "LOCKSMITHD_REBOOT_WINDOW_LENGTH",
+		"REBOOT_WINDOW_START", "REBOOT_WINDOW_LENGTH", "LOCKSMITHD_HOLDER_TIMEOUT",
 		"LOCKSMITHD_ENDPOINT", "LOCKSMITHD_GROUP", "LOCKSMITHD_ETCD_CAFILE",
 		"LOCKSMITHD_ETCD_CERTFILE", "LOCKSMITHD_ETCD_KEYFILE",
+		"LOCKSMITHD_ETCD_USERNAME", "LOCKSMITHD_ETCD_PASSWORD",
 		"MACHINE_ALIAS", "DOWNLOAD_USER", "DOWNLOAD_PASSWORD", "PCR_POLICY_SERVER",
 		"REBOOT_METHOD",
 	}
@@ -196,12 +232,30 @@ func (c *Config) choice(v value, options ...string) string {
 	return options[0]
 }
 
-// duration takes "45s", "10min", "1h 30min" or a bare number of seconds.
-func (c *Config) duration(v value, standard time.Duration) time.Duration {
+// number takes a whole number within limits.
+func (c *Config) number(v value, standard, lowest, highest int) int {
 	if v.text == "" {
 		return standard
 	}
-	d, err := parseDuration(v.text)
+	n, err := strconv.Atoi(v.text)
+	if err != nil || n < lowest || n > highest {
+		c.problem(v.path, v.line, "%.80q is not a number from %d to %d; taking %d", v.text, lowest, highest, standard)
+		return standard
+	}
+	return n
+}
+
+// duration takes "45s", "10min", "1h 30min" or a bare number of seconds.
+func (c *Config) duration(v value, standard time.Duration) time.Duration {
+	return c.span(v, standard, maxDuration)
+}
+
+// span is duration with another limit.
+func (c *Config) span(v value, standard, limit time.Duration) time.Duration {
+	if v.text == "" {
+		return standard
+	}
+	d, err := parseDuration(v.text, limit)
 	if err != nil {
 		c.problem(v.path, v.line, "%v; taking %s", err, standard)
 		return standard

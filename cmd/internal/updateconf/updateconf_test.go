@@ -28,8 +28,16 @@ func problems(c *updateconf.Config) string {
 
 func TestDefaults(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
-		RebootStrategy: "reboot", HealthSettle: 45 * time.Second, HealthTimeout: 10 * time.Minute,
+		RebootStrategy: "reboot", HealthSettle: 45 * time.Second, HealthTimeout: 10 * time.Minute, UpdateTries: 2,
+		Reboot: reboot(),
 	}, updateconf.Read(fstest.MapFS{}))
+}
+
+// reboot is what holds when no file says how to restart.
+func reboot() updateconf.Reboot {
+	return updateconf.Reboot{
+		Method: "firmware", Etcd: updateconf.Etcd{Endpoints: []string{"http://127.0.0.1:2379"}},
+	}
 }
 
 func TestOneFileOverTheOther(t *testing.T) {
@@ -38,6 +46,7 @@ func TestOneFileOverTheOther(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
 		Group: "beta", Server: updateconf.ServerDisabled, RebootStrategy: updateconf.RebootOff,
 		HealthSettle: 2 * time.Minute, HealthTimeout: 10 * time.Minute,
+		UpdateTries: 2, MachineAlias: "x", Reboot: reboot(),
 	}, c)
 }
 
@@ -57,7 +66,7 @@ func TestProblems(t *testing.T) {
 		{"strategy", "REBOOT_STRATEGY=never",
 			`/etc/coreos/update.conf:1: "never" is not one of reboot, etcd-lock, best-effort, off; taking reboot`},
 		{"time", "HEALTH_SETTLE=soon", `/etc/coreos/update.conf:1: "soon" is not a time such as 45s or 10min; taking 45s`},
-		{"unit", "HEALTH_SETTLE=3d", `/etc/coreos/update.conf:1: "3d" is not a time such as 45s or 10min; taking 45s`},
+		{"unit", "HEALTH_SETTLE=3y", `/etc/coreos/update.conf:1: "3y" is not a time such as 45s or 10min; taking 45s`},
 		{"long", "HEALTH_TIMEOUT=25h", `/etc/coreos/update.conf:1: "25h" is more than 24h0m0s; taking 10m0s`},
 		{"sum", "HEALTH_TIMEOUT=23h 61min", `/etc/coreos/update.conf:1: "23h 61min" is more than 24h0m0s; taking 10m0s`},
 		{"order", "\nHEALTH_TIMEOUT=30",

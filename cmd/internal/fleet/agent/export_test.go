@@ -1,0 +1,4 @@
+package agent
+
+// Plan shows plan to tests.
+var Plan = plan
