@@ -28,6 +28,7 @@ var (
 		"for alpha and some of the others")
 	accelFlag   = flag.String("accel", "auto", "run machines with `ACCEL`: auto, tcg or kvm")
 	releaseFlag = flag.String("release", "", "test the release in `DIR` instead of building one")
+	signFlag    = flag.String("sign", "", "sign what is built by these `FLAGS` of slipway build, one a line")
 	consoleFlag = flag.Bool("console", false, "log the consoles as they come")
 	keepFlag    = flag.Bool("keep", false, "keep the files of machines that fail")
 )
@@ -175,8 +176,11 @@ func (b *bench) build(t testing.TB, channel string, args ...string) string {
 	var stdout, stderr bytes.Buffer
 	out, err := filepath.Abs("../out/qemu-tests")
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./cmd/slipway", "build",
-		"--channel", channel, "--out", out, "--payload", "none"}, args...)...)
+	args = append([]string{"run", "./cmd/slipway", "build", "--channel", channel, "--out", out, "--payload", "none"}, args...)
+	if *signFlag != "" {
+		args = append(args, strings.Split(*signFlag, "\n")...)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "..", &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("slipway build --channel %s: %v\n%s", channel, err, stderr.String())

@@ -11,6 +11,7 @@
 //	-channel ci|all|alpha|beta|stable  the images to test, ci unless said
 //	-accel auto|tcg|kvm                how QEMU runs them, auto unless said
 //	-release DIR                       a release directory to test instead
+//	-sign FLAGS                        how newer versions of it are signed
 //	-console                           log the consoles as they come
 //	-keep                              keep the files of machines that fail
 //

@@ -64,7 +64,7 @@ func testLife(t *testing.T, l *lab) {
 	status := m.updates(t)
 	require.Contains(t, status, needReboot+good.Version+"\n", m.engineLog(t))
 	assert.Equal(t, "priority=2 tries=1 successful=0", m.attributes(t, 4))
-	t.Log(m.run(t, "grep -E 'VmHWM|VmRSS' /proc/$(systemctl show -P MainPID update-engine.service)/status"))
+	t.Log(m.run(t, "grep -E 'VmHWM|VmRSS|Rss' /proc/$(systemctl show -P MainPID update-engine.service)/status"))
 	t.Log(m.engineLog(t))
 	m.reboot(t)
 	m.runs(t, "USR-B", good)

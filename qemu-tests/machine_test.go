@@ -57,7 +57,13 @@ func prepareMachine(t testing.TB, l *lab, c *vm.Config) *machine {
 		c.Disk = l.path("slipway.img")
 	}
 	if *consoleFlag {
-		c.Log = func(line string) { t.Log(line) }
+		heard := c.Log
+		c.Log = func(line string) {
+			t.Log(line)
+			if heard != nil {
+				heard(line)
+			}
+		}
 	}
 	v, err := vm.New(t.Context(), c)
 	require.NoError(t, err)

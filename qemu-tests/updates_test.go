@@ -286,11 +286,20 @@ func (m *machine) updates(t testing.TB) (status string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), updateLimit)
 	defer cancel()
-	out, code, err := m.Run(ctx, "update_engine_client -update >/run/update.log 2>&1; code=$?; "+
+	out, code, err := m.Run(ctx, startEngine+"update_engine_client -update >/run/update.log 2>&1; code=$?; "+
 		"tail -n 5 /run/update.log; exit $code")
 	require.NoError(t, err, "%s\n%s", out, m.Console().Tail())
 	require.Zero(t, code, out)
 	return out
+}
+
+// startEngine is for machines that are still starting.
+const startEngine = "systemctl start update-engine.service && "
+
+// looks has the engine look for an update, and does not wait.
+func (m *machine) looks(t testing.TB) {
+	t.Helper()
+	m.run(t, startEngine+"update_engine_client -check_for_update")
 }
 
 // updateLimit is for an update on a busy machine without KVM.

@@ -10,6 +10,13 @@ import (
 // (UEFI specification 2.10, 3.5.1.1), and what GRUB loads.
 const BootPath = "EFI/BOOT/BOOTX64.EFI"
 
+// ChannelPath is the file of the OEM partition that says which channel the
+// machine follows.
+const ChannelPath = "update.conf"
+
+// ChannelConf is the content of that file.
+func ChannelConf(channel string) []byte { return []byte("GROUP=" + channel + "\n") }
+
 // CheckESP says whether an EFI system partition of size bytes can hold a UKI
 // twice: a proven update writes its own beside the one in use, and only then
 // lets go of that. A larger kernel would else be found out on the machines.
@@ -43,7 +50,7 @@ func OEM(id, version, channel string, mtime int64) (*tree.Tree, error) {
 	t.Lookup(".").MTime = mtime
 	files := []struct{ path, text string }{
 		{"oem-release", "ID=" + id + "\nVERSION_ID=" + version + "\nNAME=\"" + id + "\"\n"},
-		{"update.conf", "GROUP=" + channel + "\n"},
+		{ChannelPath, string(ChannelConf(channel))},
 	}
 	for _, f := range files {
 		err := t.Set(f.path, &tree.Node{

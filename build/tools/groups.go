@@ -43,12 +43,12 @@ func Groups() []Group {
 			// What judges our bytes in tests.
 			Name: "judge",
 			Packages: []string{
-				"apt", "cgpt", "cryptsetup-bin", "debian-archive-keyring", "dosfstools", "dpkg",
+				"apt", "cgpt", "cryptsetup-bin", "dbus-daemon", "debian-archive-keyring", "dosfstools", "dpkg",
 				"e2fsprogs", "erofs-utils", "fdisk", "gdisk", "mtools", "opensc",
 				"openssl", "osslsigncode", "sbsigntool", "softhsm2", "tar", "xdelta3", "xz-utils",
 			},
 			Programs: []string{
-				"apt-get", "apt-cache", "cgpt", "debugfs", "dpkg", "dpkg-deb", "dump.erofs", "dumpe2fs",
+				"apt-get", "apt-cache", "cgpt", "dbus-daemon", "debugfs", "dpkg", "dpkg-deb", "dump.erofs", "dumpe2fs",
 				"e2fsck", "fsck.erofs", "fsck.fat", "fsck.vfat", "gdisk", "mcopy", "mdir", "mke2fs",
 				"mkfs.erofs", "mkfs.vfat", "mtype", "openssl", "osslsigncode", "pkcs11-tool", "resize2fs",
 				"sbsign", "sbverify", "sfdisk", "sgdisk", "softhsm2-util", "tar", "tune2fs",

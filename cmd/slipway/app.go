@@ -69,7 +69,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			buildCommand(), lockCommand(), runCommand(), testCommand(),
 			inspectCommand(), payloadCommand(), verifyCommand(), keysCommand(), signCommand(),
-			serveCommand(), cacheCommand(), doctorCommand(),
+			promoteCommand(), publishCommand(), serveCommand(), cacheCommand(), doctorCommand(),
 		},
 	}
 	for _, command := range app.Commands {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/google/uuid"
@@ -90,8 +91,17 @@ func (o *diskOptions) writeFAT(label string, t *tree.Tree) (*os.File, int64, err
 	if err := f.Truncate(size); err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
+	if err := o.formatFAT(f, size, label, t); err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, size, nil
+}
+
+// formatFAT writes the file system of a small partition. What of it is not
+// written has to be zero.
+func (o *diskOptions) formatFAT(w io.WriterAt, size int64, label string, t *tree.Tree) error {
 	id := uuid.NewSHA1(namespace, []byte(label+" "+o.version))
-	err = fat.Write(f, size, t, &fat.Options{
+	err := fat.Write(w, size, t, &fat.Options{
 		Label:  label,
 		Serial: uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3]),
 		Time:   o.time,
@@ -102,7 +112,6 @@ func (o *diskOptions) writeFAT(label string, t *tree.Tree) (*os.File, int64, err
 			err = hint.Add(fmt.Errorf("%w; kernel and initramfs are %s", err, megabytes(o.uki.Size())),
 				"list fewer kernel modules under `kernel: modules:` in the overlays")
 		}
-		return nil, 0, errors.Join(err, f.Close())
 	}
-	return f, size, nil
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,24 @@ func unchanged(o *buildOptions, version, inputs string) (string, bool) {
 	dir := filepath.Join(o.out, o.channel, version)
 	info, err := release.Read(dir)
 	return dir, err == nil && !o.force && info.Inputs == inputs && info.Complete(dir)
+}
+
+// checkPromoted refuses to build in the place of a release that was promoted,
+// and tells who builds in a channel with a pointer that machines follow that.
+func checkPromoted(o *buildOptions, version string, rep *report.Report) error {
+	d, err := release.ReadPointer(filepath.Join(o.out, o.channel))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if d.Body.Version == version {
+		return hint.Add(fmt.Errorf("channel %s: %s was promoted from %s, and is not built anew", o.channel, version, d.Body.From),
+			"--version V makes another version, --out DIR makes it elsewhere")
+	}
+	rep.Warn("channel %s gives its machines %s, which its pointer names: slipway promote moves that", o.channel, d.Body.Version)
+	return nil
 }
 
 // levelNone is a release without a payload.

@@ -160,6 +160,9 @@ func build(ctx context.Context, o *buildOptions, rep *report.Report) (_ string, 
 	if err := checkFloor(config.RollbackFloor, version); err != nil {
 		return "", err
 	}
+	if err := checkPromoted(o, version, rep); err != nil {
+		return "", err
+	}
 	level, err := payloadLevel(o.payload, keys.development)
 	if err != nil {
 		return "", err

@@ -43,7 +43,7 @@ func payloadCommand() *cli.Command {
 
 // slotFile is an opened slot image.
 type slotFile struct {
-	*os.File
+	holeReader
 	size   int64
 	footer *footer.Footer
 }
@@ -75,7 +75,7 @@ func openSlot(name string) (*slotFile, error) {
 		err = errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 		return nil, hint.Add(err, "name a release directory, or the usr.img in it")
 	}
-	return &slotFile{f, size, image.Slots[0].Footer}, nil
+	return &slotFile{holeReader{f}, size, image.Slots[0].Footer}, nil
 }
 
 // check compares the slot image with its own hash tree.

@@ -80,7 +80,6 @@ func runPayloadCreate(c *cli.Context) (err error) {
 		}
 		defer func() { err = errors.Join(err, o.old.Close()) }()
 	}
-	o.channel = channelOf(c.Args().First())
 
 	rep := newReport(c)
 	defer rep.Close()
@@ -127,14 +126,6 @@ func payloadName(old *slotFile) string {
 		return release.Payload
 	}
 	return "update-from-" + old.footer.Version + ".payload"
-}
-
-// channelOf is the channel a release was built for, if it is one.
-func channelOf(name string) string {
-	if info, err := release.Read(name); err == nil {
-		return info.Channel
-	}
-	return ""
 }
 
 // sameKind refuses to sign a development image for release, and the other way

@@ -13,26 +13,29 @@ import (
 
 // measure unpacks an operation and watches how fast its data is used up. That
 // of a patch without its source is taken to be used up evenly.
-func (c *costs) measure(op *payload.Operation, data []byte) (costCurve, error) {
-	out := &curveWriter{in: &countingReader{r: bytes.NewReader(data)}}
-	var err error
+func (c *costs) measure(op *payload.Operation, data []byte) (curve costCurve, err error) {
 	switch {
 	case op.Type == payload.ReplaceZstd:
+		in := &countingReader{r: bytes.NewReader(data)}
+		out := &curveWriter{in: in}
 		var d *zstd.Decoder
-		d, err = zstd.NewReader(out.in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(payload.MaxReplace))
+		d, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(payload.MaxReplace))
 		if err == nil {
 			_, err = io.Copy(out, d)
 			d.Close()
 		}
+		curve = out.curve
 	case op.Type == payload.Patch && c.source != nil:
 		old := payload.NewExtentReader(c.source, op.Src)
-		err = patch.Stream(out, op.DstSize(), old, op.SrcSize(), out.in)
+		err = patch.Watch(op.DstSize(), old, op.SrcSize(), data, func(made, used int64) {
+			curve = append(curve, costPoint{made, used})
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op.Type, err)
 	}
 	// Whatever was not seen to be used is used in the end.
-	return append(out.curve, costPoint{op.DstSize(), op.DataSize}), nil
+	return append(curve, costPoint{op.DstSize(), op.DataSize}), nil
 }
 
 // countingReader counts what is read.

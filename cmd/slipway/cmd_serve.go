@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"slipway/cmd/internal/hint"
+	"slipway/cmd/internal/release"
 	"slipway/cmd/internal/server"
 )
 
@@ -24,12 +25,22 @@ how a channel is rolled out, and is read again when it changes:
 
    alpha:
      percent: 25            # of the machines, chosen by their ids
+     halt-after: 5%         # of the machines that tried it, or a number of them:
+                            # on so many may a version fail before it is halted
+     resume: 4889.0.0       # was halted, is to go on
    stable:
      paused: true
      floors: [4888.0.0]     # versions that no machine may skip
      retry-failed: 48h      # before a machine gets again what failed on it
 
+A channel gives the release that its signed pointer names (see slipway promote),
+or without one the release that the link "current" leads to. Pointers have to be
+signed by a key that --pub names, or else by this user's development key, and
+one that was replaced cannot come back.
+
 / is a page for people, /metrics for Prometheus, /healthz for load balancers.
+/new?size=3 gives the members of a new etcd cluster an address by which they
+find each other: ETCD_DISCOVERY, for a week.
 Release directories can as well be served by any static web server.`
 
 const (
@@ -50,6 +61,7 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "database", Usage: "remember machines in `FILE` (default: .machines.db in the directory of releases)"},
 			&cli.StringFlag{Name: "url", Usage: "tell machines that payloads are at `URL`, if it is not the host they ask"},
 			&cli.DurationFlag{Name: "poll", Usage: "tell machines to ask again after `TIME`, such as 1h"},
+			pubFlag(),
 			&cli.StringFlag{Name: "tls-cert", Usage: "answer by TLS with the certificate in `FILE`"},
 			&cli.StringFlag{Name: "tls-key", Usage: "the private key of the certificate, a PEM `FILE`"},
 			jsonFlag(),
@@ -72,14 +84,21 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	keys, err := pointerKeys(c)
+	if err != nil {
+		return err
+	}
 	database := c.String("database")
 	if database == "" {
 		database = filepath.Join(c.String("releases"), ".machines.db")
 	}
 	s, err := server.New(&server.Options{
 		Releases: c.String("releases"), Database: database, URL: c.String("url"),
-		PollInterval: c.Duration("poll"), Now: time.Now, Log: log,
+		PollInterval: c.Duration("poll"), Keys: keys, Now: time.Now, Random: rand.Reader, Log: log,
 	})
+	if _, ok := errors.AsType[*release.UnsignedError](err); ok {
+		return hint.Add(fmt.Errorf("serve: %w", err), "--pub FILE names the key that signs the pointers of channels")
+	}
 	if err != nil {
 		return hint.Add(fmt.Errorf("serve: %w", err), "slipway build makes releases below out/; --releases DIR names another directory")
 	}
@@ -88,14 +107,8 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return hint.Add(fmt.Errorf("serve: %w", err), "--listen 127.0.0.1:0 takes any free port")
 	}
-	if config != nil {
-		listener = tls.NewListener(listener, config)
-	}
-	h := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	h := s.HTTP()
+	h.TLSConfig = config
 	log.Info("serving", "address", listener.Addr().String(), "releases", c.String("releases"), "tls", config != nil)
 	go s.Watch(c.Context, rescan)
 	stopped := make(chan error, 1)
@@ -103,26 +116,18 @@ func serve(c *cli.Context) (err error) {
 		<-c.Context.Done()
 		ctx, cancel := context.WithTimeout(context.Background(), drain)
 		defer cancel()
-		stopped <- h.Shutdown(ctx)
+		err := h.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = h.Close() // whoever downloads goes on with the next server
+		}
+		stopped <- err
 	}()
-	if err := h.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	answer := h.Serve
+	if config != nil {
+		answer = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
+	}
+	if err := answer(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return <-stopped
-}
-
-// serveTLS loads the certificate, if there is to be TLS.
-func serveTLS(c *cli.Context) (*tls.Config, error) {
-	cert, key := c.String("tls-cert"), c.String("tls-key")
-	if cert == "" && key == "" {
-		return nil, nil
-	}
-	if cert == "" || key == "" {
-		return nil, hint.Add(hint.Usagef("serve: --tls-cert and --tls-key belong together"), "slipway serve --help")
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"slipway/build/verity"
 	"slipway/cmd/internal/hint"
@@ -26,6 +27,7 @@ by the same keys. TARGET is one of
 
   a release directory          the slot in both images, and release.json
   a release.json               that file
+  evidence.json, channel.json  that file
   slipway.img, usr.img         the slot in it, whose every block is checked first
   DIR of --digests-out         what lies there to be signed by the keys named
   DIR of a key set             a change of the set that waits for its root key
@@ -79,6 +81,10 @@ func sign(ctx context.Context, target string, o *signOptions, rep *report.Report
 		return signRelease(ctx, target, keys, rep)
 	case filepath.Base(target) == release.Manifest:
 		return signManifest(ctx, filepath.Dir(target), keys, rep)
+	case filepath.Base(target) == release.EvidenceFile:
+		return signEvidence(ctx, filepath.Dir(target), keys, rep)
+	case filepath.Base(target) == release.PointerFile:
+		return signPointer(ctx, filepath.Dir(target), keys, rep)
 	}
 	return signImage(ctx, target, keys, rep)
 }
@@ -139,6 +145,9 @@ func signImage(ctx context.Context, name string, keys *signers, rep *report.Repo
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	if err := ownCopy(ctx, name, read, size); err != nil {
+		return err
+	}
 	write, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -155,6 +164,30 @@ func signImage(ctx context.Context, name string, keys *signers, rep *report.Repo
 			filepath.Join(filepath.Dir(name), release.Manifest), filepath.Dir(name))
 	}
 	return nil
+}
+
+// ownCopy makes a file that has other names too, as those of promoted releases
+// may have, one of its own, so that a change to it changes no other release.
+func ownCopy(ctx context.Context, name string, in *os.File, size int64) (err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(in.Fd()), &st); err != nil || st.Nlink < 2 {
+		return err
+	}
+	out, err := os.CreateTemp(filepath.Dir(name), ".new-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, out.Close()); err != nil {
+			os.Remove(out.Name())
+			return
+		}
+		err = os.Rename(out.Name(), name)
+	}()
+	if err := copySparse(ctx, out, in, size); err != nil {
+		return err
+	}
+	return errors.Join(out.Chmod(os.FileMode(st.Mode).Perm()), out.Sync())
 }
 
 // placedSlot is a slot and its place in an image.

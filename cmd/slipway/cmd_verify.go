@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -21,6 +23,7 @@ import (
 	"slipway/cmd/internal/inspect"
 	"slipway/cmd/internal/release"
 	"slipway/cmd/internal/report"
+	"slipway/partitions"
 	"slipway/signing/footer"
 	"slipway/signing/keyset"
 )
@@ -28,7 +31,10 @@ import (
 const verifyHelp = `Checks a whole release directory with the public keys given, without network:
 the signatures of release.json, every file against it, the signature and every
 block of the slot image, that the disk image holds that very slot and starts
-its kernel, and the signatures of payloads. Nothing else may lie in it.`
+its kernel, and the signatures of payloads. Nothing else may lie in it but the
+evidence of tests, whose signatures are checked too. If the channel has a signed
+pointer to this release, channel.json, that is checked; RELEASE may also be the
+directory of such a channel.`
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{
@@ -82,6 +88,11 @@ func (v *verifier) run(ctx context.Context) error {
 		{release.Slot, v.slot},
 		{release.Disk, v.disk},
 		{"payloads", v.payloads},
+		{release.EvidenceFile, v.evidence},
+		{release.PointerFile, v.pointer},
+	}
+	if err := v.follow(); err != nil {
+		return err
 	}
 	for _, s := range steps {
 		step := v.rep.Step(s.name)
@@ -92,6 +103,22 @@ func (v *verifier) run(ctx context.Context) error {
 		step.Done("%s", said)
 	}
 	return nil
+}
+
+// follow takes the release that a channel's pointer names, if the directory is
+// a channel's. The pointer itself is checked at the end.
+func (v *verifier) follow() error {
+	if _, err := os.Stat(filepath.Join(v.dir, release.Manifest)); err == nil {
+		return nil
+	}
+	d, err := release.ReadPointer(v.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no release either, as is said next
+	}
+	if err == nil {
+		v.dir = filepath.Join(v.dir, d.Body.Version)
+	}
+	return err
 }
 
 // manifest comes first: what it says is believed only when it is signed.
@@ -167,6 +194,9 @@ func (v *verifier) disk(context.Context) (string, error) {
 	if active.Footer == nil || active.Footer.RootHash != v.footer.RootHash {
 		return "", fmt.Errorf("%s: slot %s is not %s", release.Disk, active.Label, release.Slot)
 	}
+	if err := v.ofChannel(f, image.Table); err != nil {
+		return "", fmt.Errorf("%s: %w", release.Disk, err)
+	}
 	esp, ok := image.Table.ByLabel(disk.LabelESP)
 	if !ok {
 		return "", fmt.Errorf("%s: no partition %s", release.Disk, disk.LabelESP)
@@ -185,6 +215,28 @@ func (v *verifier) disk(context.Context) (string, error) {
 		return "", fmt.Errorf("%s: %s: %s is not the kernel of the slot", release.Disk, disk.LabelESP, disk.BootPath)
 	}
 	return fmt.Sprintf("starts %s in %s", v.footer.Version, active.Label), nil
+}
+
+// ofChannel checks that a disk follows the channel of its release.
+func (v *verifier) ofChannel(f io.ReaderAt, table *partitions.Table) error {
+	oem, ok := table.ByLabel(disk.LabelOEM)
+	if !ok {
+		return nil // its machine says the channel otherwise
+	}
+	unit := int64(table.SectorSize)
+	files, err := fat.Open(io.NewSectionReader(f, oem.Start*unit, oem.Size*unit), oem.Size*unit)
+	if err != nil {
+		return fmt.Errorf("%s: %w", disk.LabelOEM, err)
+	}
+	conf := files.Lookup(disk.ChannelPath)
+	if conf == nil || conf.Type != tree.File {
+		return nil
+	}
+	want := disk.ChannelConf(v.info.Channel)
+	if sum := sha256.Sum256(want); conf.Blob.SHA256() != sum {
+		return fmt.Errorf("%s: %s is not that of channel %q", disk.LabelOEM, disk.ChannelPath, v.info.Channel)
+	}
+	return nil
 }
 
 // payloads checks that each leads to this very version.

@@ -26,8 +26,7 @@ import (
 // payloadOptions is what a payload is made of.
 type payloadOptions struct {
 	old, new *slotFile // old is nil for a full payload
-	channel  string
-	minimum  string // version; empty: that of the footer
+	minimum  string    // version; empty: that of the footer
 	compress payload.Compressor
 	signers  []signing.Signer
 	workers  int
@@ -110,7 +109,7 @@ func (o *payloadOptions) manifest(ctx context.Context) (*payload.Manifest, error
 	f := o.new.footer
 	m := &payload.Manifest{Info: payload.Info{
 		Name: f.Name, Version: f.Version, MinimumVersion: f.MinimumVersion, Architecture: f.Architecture,
-		Channel: o.channel, Development: f.Development, RootHash: f.RootHash,
+		Development: f.Development, RootHash: f.RootHash,
 	}}
 	if o.minimum != "" {
 		m.Info.MinimumVersion = o.minimum

@@ -152,9 +152,14 @@ func copyFile(from, to string) error {
 }
 
 // writeKey makes a key that both sites sign with.
-func writeKey(t *testing.T, name string) {
+func writeKey(t *testing.T, name string) { writeSeededKey(t, name, 0) }
+
+// writeSeededKey makes a key of a number.
+func writeSeededKey(t *testing.T, name string, n byte) {
 	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	seed := make([]byte, ed25519.SeedSize)
+	seed[0] = n
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(seed))
 	require.NoError(t, err)
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	require.NoError(t, os.WriteFile(name, text, 0o644))

@@ -71,7 +71,53 @@ func signRelease(ctx context.Context, dir string, keys *signers, rep *report.Rep
 		return err
 	}
 	rep.Step("sign").Done("%s, by %s", dir, ids(keys.all()))
+	if d, err := release.ReadPointer(filepath.Dir(stage.Final())); err == nil && d.Body.Version == info.Version {
+		rep.Warn("%s names the release as it was: slipway promote makes another", release.PointerFile)
+	}
 	return nil
+}
+
+// signEvidence adds signatures to the evidence of a release.
+func signEvidence(ctx context.Context, dir string, keys *signers, rep *report.Report) error {
+	info, err := release.Read(dir)
+	if err != nil {
+		return err
+	}
+	if err := keys.suit(info.Development, dir); err != nil {
+		return err
+	}
+	d, err := release.ReadEvidence(dir)
+	if err != nil {
+		return err
+	}
+	ctx = signing.About(ctx, fmt.Sprintf("%s of %s %s", release.EvidenceFile, d.Body.Name, d.Body.Version))
+	if err := d.Sign(ctx, releaseSigners(keys.payload)...); err != nil {
+		return err
+	}
+	rep.Step("sign").Done("%s, by %s", filepath.Join(dir, release.EvidenceFile), ids(keys.payload))
+	return release.WriteEvidence(dir, d)
+}
+
+// signPointer adds signatures to the pointer of a channel.
+func signPointer(ctx context.Context, dir string, keys *signers, rep *report.Report) error {
+	d, err := release.ReadPointer(dir)
+	if err != nil {
+		return err
+	}
+	info, err := d.Body.ReadNamed(dir)
+	if err != nil {
+		return err
+	}
+	if err := keys.suit(info.Development, filepath.Join(dir, release.PointerFile)); err != nil {
+		return err
+	}
+	ctx = signing.About(ctx, fmt.Sprintf("pointer %d to %s %s of channel %s", d.Body.Sequence, d.Body.Name,
+		d.Body.Version, d.Body.Channel))
+	if err := d.Sign(ctx, releaseSigners(keys.payload)...); err != nil {
+		return err
+	}
+	rep.Step("sign").Done("%s, by %s", filepath.Join(dir, release.PointerFile), ids(keys.payload))
+	return release.WritePointer(dir, d)
 }
 
 // signAnew checks that everyone who signed a release.json signs the next one.

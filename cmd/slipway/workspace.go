@@ -32,6 +32,12 @@ func openWorkspace() (*workspace, error) {
 	return &workspace{root, cache, keys}, nil
 }
 
+// keysOnly is a workspace for commands that read nothing of the project.
+func keysOnly() (*workspace, error) {
+	keys, err := keysDir()
+	return &workspace{keys: keys}, err
+}
+
 func keysDir() (string, error) {
 	if dir := os.Getenv("SLIPWAY_KEYS"); dir != "" {
 		return dir, nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type process struct {
 	cancel  context.CancelCauseFunc
 	stderr  bytes.Buffer
 	cpu     time.Duration // set when QEMU has ended
+	pid     int
 	control *control
 	agent   *agent
 }
@@ -40,6 +42,9 @@ func (p *process) start(cmd *exec.Cmd) error {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
+		if err == nil {
+			p.pid = cmd.Process.Pid
+		}
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
@@ -49,6 +54,23 @@ func (p *process) start(cmd *exec.Cmd) error {
 		}
 	}()
 	return <-started
+}
+
+// ticks is the unit of times in /proc, USER_HZ: the same on every machine with
+// Linux that Go runs on.
+const ticks = time.Second / 100
+
+// cpuSoFar is the processor time of QEMU, which runs.
+func (p *process) cpuSoFar() time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	if err != nil {
+		return 0 // it has just ended
+	}
+	// The name in parentheses may have spaces; proc_pid_stat(5).
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * ticks
 }
 
 // explain adds how QEMU, which has ended, did so, and what it wrote to its

@@ -236,9 +236,14 @@ func (v *VM) PowerCut() {
 	v.process = nil
 }
 
-// CPUTime is the processor time that QEMU took in all lives that have ended:
-// what a boot costs, whatever else the host does.
-func (v *VM) CPUTime() time.Duration { return v.cpu }
+// CPUTime is the processor time that QEMU took in all lives so far: what a boot
+// costs, whatever else the host does.
+func (v *VM) CPUTime() time.Duration {
+	if v.Running() {
+		return v.cpu + v.process.cpuSoFar()
+	}
+	return v.cpu
+}
 
 // Snapshot keeps the state of the running machine, memory and disk, under a
 // name, and Restore goes back to it. A VM that is off has nothing to keep.

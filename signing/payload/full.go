@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -81,23 +80,30 @@ func (p *fullPlanner) start(ctx context.Context) <-chan chan planned {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	results := make(chan chan planned, workers)
-	slots := make(chan struct{}, workers)
+	idle := make(chan *unpacker, workers)
+	for range workers {
+		idle <- new(unpacker)
+	}
 	go func() {
 		defer close(results)
-		var running sync.WaitGroup
-		defer running.Wait()
-		hand := func(run func() (Operation, error)) bool {
+		defer func() {
+			for range workers {
+				(<-idle).close()
+			}
+		}()
+		hand := func(run func(*unpacker) (Operation, error)) bool {
+			var u *unpacker
 			select {
-			case slots <- struct{}{}:
+			case u = <-idle:
 			case <-ctx.Done():
 				return false
 			}
 			r := make(chan planned, 1)
-			running.Go(func() {
-				op, err := run()
+			go func() {
+				op, err := run(u)
 				r <- planned{op, err}
-				<-slots
-			})
+				idle <- u
+			}()
 			results <- r
 			return true
 		}
@@ -112,7 +118,7 @@ func (p *fullPlanner) start(ctx context.Context) <-chan chan planned {
 
 // cut reads the image and hands over an operation to make for each run of
 // zeros and each chunk between.
-func (p *fullPlanner) cut(ctx context.Context, hand func(func() (Operation, error)) bool) error {
+func (p *fullPlanner) cut(ctx context.Context, hand func(func(*unpacker) (Operation, error)) bool) error {
 	if p.size <= 0 || p.size%BlockSize != 0 {
 		return fmt.Errorf("image of %d bytes, want a multiple of %d", p.size, BlockSize)
 	}
@@ -136,7 +142,7 @@ func (p *fullPlanner) cut(ctx context.Context, hand func(func() (Operation, erro
 		}
 		chunk = chunk[:dataPrefix(chunk)]
 		dst := Extent{uint64(at / BlockSize), uint64(len(chunk) / BlockSize)}
-		if !hand(func() (Operation, error) { return p.pack(ctx, dst, chunk) }) {
+		if !hand(func(u *unpacker) (Operation, error) { return p.pack(ctx, u, dst, chunk) }) {
 			return ctx.Err()
 		}
 		at += int64(len(chunk))
@@ -145,12 +151,12 @@ func (p *fullPlanner) cut(ctx context.Context, hand func(func() (Operation, erro
 	return ctx.Err()
 }
 
-func (p *fullPlanner) flushZeros(zeros *Extent, hand func(func() (Operation, error)) bool) bool {
+func (p *fullPlanner) flushZeros(zeros *Extent, hand func(func(*unpacker) (Operation, error)) bool) bool {
 	for zeros.Blocks > 0 {
 		part := Extent{zeros.Start, min(zeros.Blocks, maxZeros/BlockSize)}
 		zeros.Start, zeros.Blocks = zeros.Start+part.Blocks, zeros.Blocks-part.Blocks
 		op := Operation{Type: Zero, Dst: []Extent{part}}
-		if !hand(func() (Operation, error) { return op, nil }) {
+		if !hand(func(*unpacker) (Operation, error) { return op, nil }) {
 			return false
 		}
 	}
@@ -187,7 +193,7 @@ func isZero(block []byte) bool {
 }
 
 // pack makes the smaller of REPLACE and REPLACE_ZSTD.
-func (p *fullPlanner) pack(ctx context.Context, dst Extent, content []byte) (Operation, error) {
+func (p *fullPlanner) pack(ctx context.Context, u *unpacker, dst Extent, content []byte) (Operation, error) {
 	packed, err := p.o.Compress(ctx, content)
 	if err != nil {
 		return Operation{}, fmt.Errorf("compress blocks %d+%d: %w", dst.Start, dst.Blocks, err)
@@ -197,8 +203,6 @@ func (p *fullPlanner) pack(ctx context.Context, dst Extent, content []byte) (Ope
 		return op, nil
 	}
 	// What a foreign program made is believed once it has been unpacked.
-	var u unpacker
-	defer u.close()
 	got, err := u.unpack(packed, len(content))
 	if err == nil && !bytes.Equal(got, content) {
 		err = fmt.Errorf("another content")

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +35,7 @@ const (
 // disk is a whole disk with slots on it, open for reading and writing.
 type disk struct {
 	name  string // "vda", of /dev/vda
-	place string // where it is attached, "" if not known: see place.go
+	place string // where it is attached, "" if not known: see blockdev.Place
 	file  *blockdev.File
 	table *partitions.Table
 }
@@ -74,29 +73,21 @@ func listBlock(sys fs.FS) ([]blockDevice, error) {
 		}) {
 			continue
 		}
-		sectors, err := readNumber(sys, path.Join("block", name, "size"))
+		sectors, err := blockdev.ReadNumber(sys, path.Join("block", name, "size"))
 		if err != nil || sectors == 0 {
 			continue
 		}
-		sectorSize, err := readNumber(sys, path.Join("block", name, "queue/logical_block_size"))
+		sectorSize, err := blockdev.ReadNumber(sys, path.Join("block", name, "queue/logical_block_size"))
 		if err != nil {
 			continue
 		}
 		// The kernel counts 512 bytes here whatever the disk's sectors are.
-		list = append(list, blockDevice{name, diskPlace(sys, name), sectors * 512, int(sectorSize)})
+		list = append(list, blockDevice{name, blockdev.Place(sys, name), sectors * 512, int(sectorSize)})
 	}
 	slices.SortFunc(list, func(a, b blockDevice) int {
 		return cmp.Or(strings.Compare(a.place, b.place), strings.Compare(a.name, b.name))
 	})
 	return list, nil
-}
-
-func readNumber(sys fs.FS, name string) (int64, error) {
-	text, err := fs.ReadFile(sys, name)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 }
 
 // openDisk opens a disk if it has slots. d is nil, without an error, for disks

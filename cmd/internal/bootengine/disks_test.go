@@ -108,8 +108,8 @@ func TestReadTable(t *testing.T) {
 	assert.EqualError(t, err, "its sectors have 4096 bytes, the image on it is for disks whose sectors have 512")
 }
 
-func TestKexecCommandLine(t *testing.T) {
+func TestKexecArguments(t *testing.T) {
 	table := &partitions.Table{Partitions: []partitions.Partition{{Number: 1, UUID: uuid.MustParse(partitions.UUIDUSRA)}}}
-	got := bootengine.KexecCommandLine("console=ttyS0 panic=5\n", 4, bootengine.NewDisk("vda", table).At("1f.2/ata:0"))
-	assert.Equal(t, "console=ttyS0 panic=5 slipway.slot=4 slipway.esp="+partitions.UUIDUSRA+" slipway.disk=1f.2/ata:0", got)
+	got := bootengine.KexecArguments(4, bootengine.NewDisk("vda", table).At("1f.2/ata:0"))
+	assert.Equal(t, "slipway.slot=4 slipway.esp="+partitions.UUIDUSRA+" slipway.disk=1f.2/ata:0", got)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"slipway/cmd/internal/kexec"
 	"slipway/partitions"
 	"slipway/signing/footer"
 )
@@ -35,35 +36,34 @@ const (
 )
 
 var (
-	ReadConfig       = readConfig
-	ListDevices      = listDevices
-	MatchAny         = matchAny
-	ListBlock        = listBlock
-	DiskNote         = diskNote
-	PickDisk         = pickDisk
-	PlanGrow         = planGrow
-	RootPartition    = rootPartition
-	Doubt            = doubt
-	TableDamage      = tableDamage
-	PlanIdentity     = planIdentity
-	PlanTable        = planTable
-	DiskPlace        = diskPlace
-	OptionPlace      = optionPlace
-	IsAt             = isAt
-	ParseFirmware    = parseFirmware
-	ReadTable        = readTable
-	ParseWatchdog    = parseWatchdog
-	ModuleArguments  = moduleArguments
-	HowToVerify      = howToVerify
-	Verify           = verify
-	VerityTarget     = verityTarget
-	DMTable          = dmTable
-	DeviceMinor      = deviceMinor
-	MakeSkeleton     = makeSkeleton
-	EnsureMachineID  = ensureMachineID
-	KexecCommandLine = kexecCommandLine
-	MarkUnfinished   = markUnfinished
-	CopyFileSystem   = func(dev device, img sparseFile) error { return copyFileSystem(dev, img) }
+	ReadConfig      = readConfig
+	ListDevices     = listDevices
+	MatchAny        = matchAny
+	ListBlock       = listBlock
+	DiskNote        = diskNote
+	PickDisk        = pickDisk
+	PlanGrow        = planGrow
+	RootPartition   = rootPartition
+	Doubt           = doubt
+	TableDamage     = tableDamage
+	PlanIdentity    = planIdentity
+	PlanTable       = planTable
+	OptionPlace     = optionPlace
+	IsAt            = isAt
+	ParseFirmware   = parseFirmware
+	ReadTable       = readTable
+	ParseWatchdog   = parseWatchdog
+	ModuleArguments = moduleArguments
+	HowToVerify     = howToVerify
+	Verify          = verify
+	VerityTarget    = verityTarget
+	DMTable         = dmTable
+	DeviceMinor     = deviceMinor
+	MakeSkeleton    = makeSkeleton
+	EnsureMachineID = ensureMachineID
+	KexecArguments  = kexecArguments
+	MarkUnfinished  = markUnfinished
+	CopyFileSystem  = func(dev device, img sparseFile) error { return copyFileSystem(dev, img) }
 )
 
 // Lines is what is printed when no slot can be started.
@@ -100,7 +100,7 @@ func (s *slot) SetFooter(ft *footer.Footer, device, verified string) {
 }
 
 // SetKernel says that the slot has another kernel.
-func (s *slot) SetKernel() { s.kernel = &kernel{} }
+func (s *slot) SetKernel() { s.kernel = &kexec.Kernel{} }
 
 // Text is the report of a boot.
 func (r *report) Text() (string, error) {

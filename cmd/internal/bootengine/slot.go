@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/cmd/internal/blockdev"
+	"slipway/cmd/internal/kexec"
 	"slipway/partitions"
 	"slipway/signing/footer"
 )
@@ -24,8 +25,8 @@ type slot struct {
 	part     partitions.Partition
 	device   string // "/dev/vda3"
 	footer   *footer.Footer
-	verified string  // verifyFull or verifyLazy
-	kernel   *kernel // another one than the running one, not loaded yet; or nil
+	verified string        // verifyFull or verifyLazy
+	kernel   *kexec.Kernel // another one than the running one, not loaded yet; or nil
 }
 
 // opener is the slotSource of a real disk.

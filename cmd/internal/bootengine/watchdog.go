@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"slipway/cmd/internal/blockdev"
 )
 
 const (
@@ -156,7 +158,7 @@ func (w *watchdog) describe(sys fs.FS) {
 	if text, err := fs.ReadFile(sys, path.Join(watchdogClass, "identity")); err == nil {
 		w.name = strings.TrimSpace(string(text))
 	}
-	if status, err := readNumber(sys, path.Join(watchdogClass, "bootstatus")); err == nil {
+	if status, err := blockdev.ReadNumber(sys, path.Join(watchdogClass, "bootstatus")); err == nil {
 		w.fired = status&cardReset != 0
 	}
 }

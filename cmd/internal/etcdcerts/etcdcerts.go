@@ -110,10 +110,10 @@ func (m *Made) print(out io.Writer) {
 	}
 	fmt.Fprintf(out, "\nOn each machine its directory becomes %s:\n", Place)
 	for _, member := range m.Members {
-		fmt.Fprintf(out, "  tar -C %s -c . | ssh root@%s 'mkdir -p %s && tar -C %s -x'\n",
+		fmt.Fprintf(out, "  tar -C %s -c . | ssh core@%s 'sudo mkdir -p %s && sudo tar -C %s -x'\n",
 			filepath.Join(m.Dir, member.Name), member.Address, Place, Place)
 	}
-	fmt.Fprintf(out, "Then, on all of them: systemctl restart etcd\n"+
+	fmt.Fprintf(out, "Then, on all of them: sudo systemctl restart etcd\n"+
 		"%s and %s can make members: keep them off the machines.\n",
 		filepath.Join(m.Dir, authorityClients+".key"), filepath.Join(m.Dir, authorityPeers+".key"))
 }

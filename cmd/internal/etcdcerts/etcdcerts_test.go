@@ -63,8 +63,8 @@ func TestCluster(t *testing.T) {
 		"--client", "fleet")
 	assert.Contains(t, stdout, "made "+dir+"/ca.pem\n")
 	assert.Contains(t, stdout, "made "+dir+"/clients/fleet\n")
-	assert.Contains(t, stdout, "  tar -C "+dir+"/b -c . | ssh root@b.example.org "+
-		"'mkdir -p /etc/etcd/tls && tar -C /etc/etcd/tls -x'\n")
+	assert.Contains(t, stdout, "  tar -C "+dir+"/b -c . | ssh core@b.example.org "+
+		"'sudo mkdir -p /etc/etcd/tls && sudo tar -C /etc/etcd/tls -x'\n")
 	assert.Contains(t, stdout, "keep them off the machines")
 
 	env := read(t, dir, "c", "etcd.env")
@@ -128,8 +128,8 @@ func TestAddAndRenew(t *testing.T) {
 	assert.Equal(t, authority, read(t, dir, "ca.pem"))
 	assert.Equal(t, before, read(t, dir, "a", "server.pem"))
 	assert.Contains(t, stdout, "kept "+dir+"/a\n")
-	assert.NotContains(t, stdout, "root@10.0.0.1")
-	assert.Contains(t, stdout, "root@10.0.0.2")
+	assert.NotContains(t, stdout, "core@10.0.0.1")
+	assert.Contains(t, stdout, "core@10.0.0.2")
 	assert.Contains(t, read(t, dir, "b", "etcd.env"), "ETCD_INITIAL_CLUSTER_STATE=existing\n")
 	assert.Contains(t, read(t, dir, "b", "etcd.env"),
 		"ETCD_INITIAL_CLUSTER=a=https://10.0.0.1:2380,b=https://10.0.0.2:2380\n")

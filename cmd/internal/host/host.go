@@ -21,6 +21,8 @@ import (
 	"slipway/cmd/internal/fleet/fleetctl"
 	"slipway/cmd/internal/fleet/fleetd"
 	"slipway/cmd/internal/health"
+	"slipway/cmd/internal/locksmith"
+	"slipway/cmd/internal/nextkernel"
 	"slipway/cmd/internal/rootdev"
 	"slipway/cmd/internal/updateclient"
 	"slipway/cmd/internal/updateengine"
@@ -69,6 +71,17 @@ func Programs() map[string]Program {
 		"channel": {Run: func(name string, args []string) int {
 			return channel.Main(args, channel.Env{
 				Name: "slipway-host " + name, Stdout: os.Stdout, Stderr: os.Stderr, Root: "/",
+			})
+		}},
+		"locksmithctl": {Linked: true, Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return locksmith.Ctl(ctx, args, locksmith.Host(name)) })
+		}},
+		"locksmithd": {Linked: true, Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int { return locksmith.Daemon(ctx, args, locksmith.Host(name)) })
+		}},
+		"kexec": {Run: func(name string, args []string) int {
+			return untilSignal(func(ctx context.Context) int {
+				return nextkernel.Main(ctx, args, nextkernel.Host("slipway-host "+name))
 			})
 		}},
 		"etcd-certs": {Run: func(name string, args []string) int {

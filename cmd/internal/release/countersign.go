@@ -2,13 +2,12 @@ package release
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
+
+	"slipway/cmd/internal/durable"
 )
 
 // Countersign adds signatures to the release.json of a directory, in place of
@@ -22,28 +21,18 @@ func Countersign(ctx context.Context, dir string, signers ...Signer) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	text, err := sign(ctx, manifest, signers)
+	added, err := signDigest(ctx, Manifest, sha256.Sum256(manifest), signers)
 	if err != nil {
 		return err
 	}
-	var added []Signature
-	if err := json.Unmarshal(text, &added); err != nil {
-		return fmt.Errorf("internal error: %w", err)
-	}
-	list = append(slices.DeleteFunc(list, func(old Signature) bool {
-		return slices.ContainsFunc(added, func(s Signature) bool { return s.KeyID == old.KeyID })
-	}), added...)
-	if len(list) > maxSignatures {
-		return fmt.Errorf("%s: %d signatures, want at most %d", Signatures, len(list), maxSignatures)
-	}
-	if text, err = encodeSignatures(list); err != nil {
+	if list, err = replaceSignatures(Signatures, list, added); err != nil {
 		return err
 	}
-	aside := filepath.Join(dir, "."+Signatures+".new")
-	if err := os.WriteFile(aside, text, 0o644); err != nil {
+	text, err := encodeSignatures(list)
+	if err != nil {
 		return err
 	}
-	return os.Rename(aside, filepath.Join(dir, Signatures))
+	return durable.WriteFile(filepath.Join(dir, Signatures), text)
 }
 
 // NewStageFor makes a stage that takes the place of the release in dir.

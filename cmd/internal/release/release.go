@@ -1,7 +1,10 @@
 // Package release keeps the directories that hold finished builds:
 // <out>/<channel>/<version>/ with a release.json that lists every file, and
 // <out>/<channel>/current, a link to the newest. A release appears whole, by
-// one rename, or not at all. The package does not build anything.
+// one rename, or not at all. A channel that releases are promoted to has a
+// signed pointer too, channel.json (see [Pointer]), and a release may have
+// signed results of tests beside it, evidence.json (see [Evidence]). The package does
+// not build, test or promote anything.
 package release
 
 import (
@@ -24,7 +27,9 @@ const (
 	Manifest = "release.json"
 	Sums     = "SHA256SUMS"
 	Log      = "build.log"
-	Payload  = "update.payload"
+	// EvidenceFile is there if results of tests were recorded.
+	EvidenceFile = "evidence.json"
+	Payload      = "update.payload"
 	// Deltas matches the payloads that lead from one version, which may be put
 	// into a release after it was signed.
 	Deltas = "update-from-*.payload"
@@ -49,18 +54,27 @@ type Entry struct {
 
 // Info is the content of release.json.
 type Info struct {
-	Format       int     `json:"format"` // 1
-	Name         string  `json:"name"`
-	Version      string  `json:"version"`
-	Channel      string  `json:"channel"`
-	Architecture string  `json:"architecture"`
-	Date         string  `json:"date"` // of the lock, RFC 3339
-	Development  bool    `json:"development"`
-	KeyID        string  `json:"key_id"`
-	RootHash     string  `json:"root_hash"` // of the slot's verity tree
-	Toolchain    string  `json:"toolchain"` // Go release that compiled the on-host programs
-	Inputs       string  `json:"inputs"`    // hex SHA-256 over everything that went in
-	Files        []Entry `json:"files"`
+	Format       int    `json:"format"` // 1
+	Name         string `json:"name"`
+	Version      string `json:"version"`
+	Channel      string `json:"channel"`
+	Architecture string `json:"architecture"`
+	Date         string `json:"date"` // of the lock, RFC 3339
+	Development  bool   `json:"development"`
+	KeyID        string `json:"key_id"`
+	RootHash     string `json:"root_hash"` // of the slot's verity tree
+	Toolchain    string `json:"toolchain"` // Go release that compiled the on-host programs
+	Inputs       string `json:"inputs"`    // hex SHA-256 over everything that went in
+	// Promoted says which release this one was made of, if it is a promoted
+	// one: the files are the same but for the channel named in the disk image.
+	Promoted *Promotion `json:"promoted,omitempty"`
+	Files    []Entry    `json:"files"`
+}
+
+// Promotion names the release that was promoted.
+type Promotion struct {
+	Channel string `json:"channel"`
+	Release string `json:"release_sha256"` // of its release.json, in hex
 }
 
 // maxManifest bounds a release.json that is read, in bytes.
@@ -91,6 +105,12 @@ func parse(text []byte, name string) (*Info, error) {
 	return info, nil
 }
 
+// Encode gives the text of release.json.
+func (i *Info) Encode() ([]byte, error) {
+	text, err := json.MarshalIndent(i, "", "  ")
+	return append(text, '\n'), err
+}
+
 // Complete says whether every listed file is there with the listed size.
 func (i *Info) Complete(dir string) bool {
 	for _, e := range i.Files {
@@ -100,6 +120,19 @@ func (i *Info) Complete(dir string) bool {
 		}
 	}
 	return true
+}
+
+// Digest is the SHA-256 digest of a directory's release.json, in hex, as
+// Pointer.Release has it.
+func Digest(dir string) (string, error) {
+	text, err := readBounded(filepath.Join(dir, Manifest))
+	return Sum(text), err
+}
+
+// Sum is the SHA-256 digest of a text, in hex.
+func Sum(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // Describe fills an Entry from a file. Of the disk image it computes the digest

@@ -38,26 +38,42 @@ type Signature struct {
 	Signature []byte `json:"signature"` // base64
 }
 
-// sign gives the content of the file of signatures for a manifest. All signers
-// are asked before it fails with the errors of those that did not sign.
+// sign gives the content of the file of signatures for a manifest.
 func sign(ctx context.Context, manifest []byte, signers []Signer) ([]byte, error) {
-	if len(signers) == 0 || len(signers) > maxSignatures {
-		return nil, fmt.Errorf("%s: %d signers, want 1 to %d", Manifest, len(signers), maxSignatures)
+	list, err := signDigest(ctx, Manifest, sha256.Sum256(manifest), signers)
+	if err != nil {
+		return nil, err
 	}
-	digest := sha256.Sum256(manifest)
+	return encodeSignatures(list)
+}
+
+// signDigest has every signer sign. All are asked before it fails with the
+// errors of those that did not.
+func signDigest(ctx context.Context, what string, digest [32]byte, signers []Signer) ([]Signature, error) {
+	if len(signers) == 0 || len(signers) > maxSignatures {
+		return nil, fmt.Errorf("%s: %d signers, want 1 to %d", what, len(signers), maxSignatures)
+	}
 	list := make([]Signature, len(signers))
 	var errs []error
 	for i, s := range signers {
 		signature, err := s.SignDigest(ctx, digest)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: sign with key %s: %w", Manifest, s.KeyID(), err))
+			errs = append(errs, fmt.Errorf("%s: sign with key %s: %w", what, s.KeyID(), err))
 		}
 		list[i] = Signature{s.KeyID(), s.Algorithm(), signature}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	return list, errors.Join(errs...)
+}
+
+// replaceSignatures adds signatures, in place of older ones by the same keys.
+func replaceSignatures(what string, list, added []Signature) ([]Signature, error) {
+	list = append(slices.DeleteFunc(slices.Clone(list), func(old Signature) bool {
+		return slices.ContainsFunc(added, func(s Signature) bool { return s.KeyID == old.KeyID })
+	}), added...)
+	if len(list) > maxSignatures {
+		return nil, fmt.Errorf("%s: %d signatures, want at most %d", what, len(list), maxSignatures)
 	}
-	return encodeSignatures(list)
+	return list, nil
 }
 
 func encodeSignatures(list []Signature) ([]byte, error) {
@@ -65,8 +81,9 @@ func encodeSignatures(list []Signature) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// UnsignedError says that no signature of a release is by an accepted key.
+// UnsignedError says that no signature is by an accepted key.
 type UnsignedError struct {
+	File       string   // that is signed, or should be
 	Have, Want []string // key ids
 }
 
@@ -79,7 +96,7 @@ func (e *UnsignedError) Error() string {
 	if want == "" {
 		want = "none"
 	}
-	return fmt.Sprintf("%s: not signed by an accepted key: signed by %s; accepted: %s", Signatures, have, want)
+	return fmt.Sprintf("%s: not signed by an accepted key: signed by %s; accepted: %s", e.File, have, want)
 }
 
 // ReadSigned reads the release.json of a directory after its signatures have
@@ -94,8 +111,17 @@ func ReadSigned(dir string, keys []key.Key) (*Info, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	digest := sha256.Sum256(text)
-	unsigned := &UnsignedError{}
+	good, err := verifySignatures(Signatures, sha256.Sum256(text), list, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := parse(text, filepath.Join(dir, Manifest))
+	return info, good, err
+}
+
+// verifySignatures checks the signatures of a file by the keys.
+func verifySignatures(file string, digest [32]byte, list []Signature, keys []key.Key) ([]string, error) {
+	unsigned := &UnsignedError{File: file}
 	for _, k := range keys {
 		unsigned.Want = append(unsigned.Want, k.ID)
 	}
@@ -106,20 +132,19 @@ func ReadSigned(dir string, keys []key.Key) (*Info, []string, error) {
 		case i < 0:
 			unsigned.Have = append(unsigned.Have, fmt.Sprintf("%.20s", s.KeyID))
 		case s.Algorithm != keys[i].Algorithm:
-			return nil, nil, fmt.Errorf("%s: signature by %s is %.40q, the key is for %q",
-				Signatures, s.KeyID, s.Algorithm, keys[i].Algorithm)
+			return nil, fmt.Errorf("%s: signature by %s is %.40q, the key is for %q",
+				file, s.KeyID, s.Algorithm, keys[i].Algorithm)
 		case !keys[i].VerifyDigest(digest, s.Signature):
-			return nil, nil, fmt.Errorf("%s: bad signature by %s: %s was changed after it was signed",
-				Signatures, s.KeyID, Manifest)
+			return nil, fmt.Errorf("%s: bad signature by %s: %s was changed after it was signed",
+				file, s.KeyID, strings.TrimSuffix(file, ".sig"))
 		default:
 			good = append(good, s.KeyID)
 		}
 	}
 	if len(good) == 0 {
-		return nil, nil, unsigned
+		return nil, unsigned
 	}
-	info, err := parse(text, filepath.Join(dir, Manifest))
-	return info, good, err
+	return good, nil
 }
 
 // ReadSignatures reads the signatures of a release without verifying them.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,6 +50,9 @@ func NewStage(out, channel, version string) (*Stage, error) {
 	return s, nil
 }
 
+// Final is the place the release will have.
+func (s *Stage) Final() string { return s.final }
+
 func (s *Stage) old() string  { return s.Dir + ".old" }
 func (s *Stage) link() string { return s.Dir + ".link" }
 
@@ -65,19 +67,23 @@ func (s *Stage) Publish(ctx context.Context, info *Info, signers ...Signer) (str
 	if err := s.Replace(ctx, info, signers...); err != nil {
 		return "", err
 	}
-	if err := os.Symlink(filepath.Base(s.final), s.link()); err != nil {
-		return "", err
-	}
-	return s.final, os.Rename(s.link(), filepath.Join(filepath.Dir(s.final), "current"))
+	return s.Link()
 }
 
 // Replace is Publish, but leaves "current" as it is.
 func (s *Stage) Replace(ctx context.Context, info *Info, signers ...Signer) error {
-	manifest, err := json.MarshalIndent(info, "", "  ")
+	if err := s.Sign(ctx, info, signers...); err != nil {
+		return err
+	}
+	return s.Place()
+}
+
+// Sign writes release.json with its signatures and SHA256SUMS into the stage.
+func (s *Stage) Sign(ctx context.Context, info *Info, signers ...Signer) error {
+	manifest, err := info.Encode()
 	if err != nil {
 		return err
 	}
-	manifest = append(manifest, '\n')
 	signatures, err := sign(ctx, manifest, signers)
 	if err != nil {
 		return err
@@ -89,7 +95,13 @@ func (s *Stage) Replace(ctx context.Context, info *Info, signers ...Signer) erro
 			return err
 		}
 	}
-	err = os.Rename(s.final, s.old())
+	return nil
+}
+
+// Place puts the stage, which is signed, in its place, and replaces a release
+// of the same version.
+func (s *Stage) Place() error {
+	err := os.Rename(s.final, s.old())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -97,6 +109,14 @@ func (s *Stage) Replace(ctx context.Context, info *Info, signers ...Signer) erro
 		return err
 	}
 	return os.RemoveAll(s.old())
+}
+
+// Link points "current" to the version of the stage.
+func (s *Stage) Link() (string, error) {
+	if err := os.Symlink(filepath.Base(s.final), s.link()); err != nil {
+		return "", err
+	}
+	return s.final, os.Rename(s.link(), filepath.Join(filepath.Dir(s.final), "current"))
 }
 
 // sums is what "sha256sum --check" reads: every file whose digest is known.

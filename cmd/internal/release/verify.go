@@ -52,7 +52,7 @@ func (i *Info) Strangers(dir string) ([]string, error) {
 	for _, entry := range entries {
 		name := entry.Name()
 		listed := slices.ContainsFunc(i.Files, func(e Entry) bool { return e.Name == name })
-		if !listed && !slices.Contains([]string{Manifest, Signatures, Sums}, name) {
+		if !listed && !slices.Contains([]string{Manifest, Signatures, Sums, EvidenceFile}, name) {
 			list = append(list, name)
 		}
 	}

@@ -1,19 +1,18 @@
 package server
 
 import (
-	"crypto/sha1"
-	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"slipway/cmd/internal/release"
 	"slipway/signing/payload"
@@ -23,6 +22,7 @@ import (
 type contents struct {
 	channels map[string]*channel
 	rules    Rules
+	problems map[string]string // by channel that cannot be read; "" is the rules
 }
 
 // channel is a channel and the version it gives.
@@ -30,6 +30,7 @@ type channel struct {
 	Name    string
 	Version string
 	Arch    string
+	Pointer *release.Pointer // nil: the link "current" counts
 	// Steps are the versions that can be offered, oldest first: floors that
 	// are still there, and Version.
 	Steps []*version
@@ -53,35 +54,48 @@ type file struct {
 
 // catalog knows the directory of releases.
 type catalog struct {
-	root *os.Root
-	dir  string
-	now  atomic.Pointer[contents]
+	root     *os.Root
+	dir      string
+	pointers *pointers
+	now      atomic.Pointer[contents]
 
 	mu     sync.Mutex
 	seen   string           // what the directory looked like at the last reading
 	digest map[string]*file // by path, size and time: hashing takes a second
 }
 
-func openCatalog(root *os.Root, dir string) (*catalog, error) {
-	c := &catalog{root: root, dir: dir, digest: map[string]*file{}}
+func openCatalog(root *os.Root, dir string, pointers *pointers, log *slog.Logger) (*catalog, error) {
+	c := &catalog{root: root, dir: dir, pointers: pointers, digest: map[string]*file{}}
+	c.now.Store(&contents{})
 	_, err := c.reload()
+	if got := c.get(); err != nil && got.problems[""] == "" && len(got.channels) > 0 {
+		log.Error("releases not read", "error", err) // the others are served
+		err = nil
+	}
 	return c, err
 }
 
 func (c *catalog) get() *contents { return c.now.Load() }
 
-// reload reads the directory again if it looks different. Without an error
-// the new state is in force; with one the old stays.
+// reload reads the directory again if it looks different. What cannot be read
+// stays as it was, and is tried again the next time.
 func (c *catalog) reload() (changed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen, err := c.look()
-	if err != nil || seen == c.seen && c.now.Load() != nil {
+	if err != nil || seen == c.seen {
 		return false, err
 	}
-	next := &contents{channels: map[string]*channel{}}
+	before := c.get()
+	next := &contents{channels: map[string]*channel{}, problems: map[string]string{}}
+	var errs []error
+	problem := func(channel string, err error) {
+		errs = append(errs, err)
+		next.problems[channel] = err.Error()
+	}
 	if next.rules, err = readRules(c.root); err != nil {
-		return false, err
+		problem("", err)
+		next.rules = before.rules
 	}
 	names, err := c.channelNames()
 	if err != nil {
@@ -90,26 +104,29 @@ func (c *catalog) reload() (changed bool, err error) {
 	for _, name := range names {
 		ch, err := c.readChannel(name, next.rules.of(name))
 		if err != nil {
-			return false, fmt.Errorf("channel %s: %w", name, err)
+			problem(name, fmt.Errorf("channel %s: %w", name, err))
+			ch = before.channels[name]
 		}
-		next.channels[name] = ch
+		if ch != nil {
+			next.channels[name] = ch
+		}
 	}
-	c.seen = seen
+	if len(errs) == 0 {
+		c.seen = seen
+	}
 	c.now.Store(next)
-	return true, nil
+	return true, errors.Join(errs...)
 }
 
 // look sums up what can change: the rules, where channels point, and which
 // files there are.
 func (c *catalog) look() (string, error) {
 	var b strings.Builder
-	if st, err := c.root.Stat(rulesFile); err == nil {
-		fmt.Fprintln(&b, st.Size(), st.ModTime().UnixNano())
-	}
 	names, err := c.channelNames()
 	if err != nil {
 		return "", err
 	}
+	watched := []string{rulesFile}
 	for _, name := range names {
 		current, _ := c.root.Readlink(path.Join(name, "current"))
 		fmt.Fprintln(&b, name, current)
@@ -117,42 +134,46 @@ func (c *catalog) look() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for _, f := range files {
-			if st, err := c.root.Stat(f); err == nil {
-				fmt.Fprintln(&b, f, st.Size(), st.ModTime().UnixNano())
-			}
+		watched = append(append(watched, path.Join(name, release.PointerFile)), files...)
+	}
+	for _, f := range watched {
+		if st, err := c.root.Stat(f); err == nil {
+			fmt.Fprintln(&b, f, st.Size(), st.ModTime().UnixNano())
 		}
 	}
 	return b.String(), nil
 }
 
-// channelNames lists the directories that point to a current release.
+// channelNames lists the directories that point to a release.
 func (c *catalog) channelNames() ([]string, error) {
-	links, err := fs.Glob(c.root.FS(), "*/current")
-	if err != nil {
-		return nil, err
-	}
 	var names []string
-	for _, link := range links {
-		if name := path.Dir(link); !strings.HasPrefix(name, ".") {
-			names = append(names, name)
+	for _, pattern := range []string{"*/current", "*/" + release.PointerFile} {
+		found, err := fs.Glob(c.root.FS(), pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			if name := path.Dir(f); !strings.HasPrefix(name, ".") && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names, nil
 }
 
-// readChannel reads the current release of a channel and its floors.
+// readChannel reads the release a channel gives, and its floors.
 func (c *catalog) readChannel(name string, rule Rule) (*channel, error) {
-	current, err := c.root.Readlink(path.Join(name, "current"))
+	pointer, info, err := c.pointers.read(filepath.Join(c.dir, name))
 	if err != nil {
 		return nil, err
 	}
-	dir := path.Join(name, filepath.ToSlash(current))
-	info, err := release.Read(filepath.Join(c.dir, filepath.FromSlash(dir)))
-	if err != nil {
+	var dir string
+	if pointer != nil {
+		dir = path.Join(name, pointer.Version)
+	} else if dir, info, err = c.current(name); err != nil {
 		return nil, err
 	}
-	ch := &channel{Name: name, Version: info.Version, Arch: info.Architecture}
+	ch := &channel{Name: name, Version: info.Version, Arch: info.Architecture, Pointer: pointer}
 	for _, floor := range rule.Floors {
 		if order, err := payload.CompareVersions(floor, info.Version); err != nil || order >= 0 {
 			continue // the newest is no step on the way to itself
@@ -171,60 +192,35 @@ func (c *catalog) readChannel(name string, rule Rule) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := newest.check(info); err != nil {
+		return nil, err
+	}
 	ch.Steps = append(ch.Steps, newest)
 	return ch, nil
 }
 
-// readVersion finds the payloads of a version. One without any is kept: its
-// channel has nothing to offer then.
-func (c *catalog) readVersion(dir, name string) (*version, error) {
-	v := &version{Version: name, Deltas: map[string]*file{}}
-	full, err := c.readFile(path.Join(dir, release.Payload))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	v.Full = full
-	deltas, err := fs.Glob(c.root.FS(), path.Join(dir, deltaPrefix+"*"+deltaSuffix))
+// current reads the release that the link of a channel leads to.
+func (c *catalog) current(name string) (dir string, info *release.Info, err error) {
+	link, err := c.root.Readlink(path.Join(name, "current"))
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	for _, name := range deltas {
-		f, err := c.readFile(name)
-		if err != nil {
-			return nil, err
-		}
-		from := strings.TrimSuffix(strings.TrimPrefix(path.Base(name), deltaPrefix), deltaSuffix)
-		v.Deltas[from] = f
-	}
-	return v, nil
+	dir = path.Join(name, filepath.ToSlash(link))
+	info, err = release.Read(filepath.Join(c.dir, filepath.FromSlash(dir)))
+	return dir, info, err
 }
 
-// The names of delta payloads: update-from-4888.0.0.payload.
-const (
-	deltaPrefix = "update-from-"
-	deltaSuffix = ".payload"
-)
-
-// readFile hashes a payload, unless that was done before.
-func (c *catalog) readFile(name string) (*file, error) {
-	f, err := c.root.Open(name)
-	if err != nil {
-		return nil, err
+// check compares the full payload with the release.json that lists it: one
+// half copied would be offered otherwise.
+func (v *version) check(info *release.Info) error {
+	for _, e := range info.Files {
+		switch {
+		case e.Name != release.Payload:
+		case v.Full == nil:
+			return fmt.Errorf("%s: not there, %s lists it", e.Name, release.Manifest)
+		case e.SHA256 != hex.EncodeToString(v.Full.SHA256[:]):
+			return fmt.Errorf("%s: digest %.16x, %s says %.16s", v.Full.Path, v.Full.SHA256, release.Manifest, e.SHA256)
+		}
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	id := fmt.Sprint(name, st.Size(), st.ModTime().Format(time.RFC3339Nano))
-	if known := c.digest[id]; known != nil {
-		return known, nil
-	}
-	h, old := sha256.New(), sha1.New() // old clients look at SHA-1
-	if _, err := io.Copy(io.MultiWriter(h, old), f); err != nil {
-		return nil, err
-	}
-	got := &file{Path: name, Size: st.Size(), SHA256: [32]byte(h.Sum(nil)), SHA1: [20]byte(old.Sum(nil))}
-	c.digest[id] = got
-	return got, nil
+	return nil
 }

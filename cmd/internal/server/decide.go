@@ -14,6 +14,8 @@ type question struct {
 	app     *omaha.App
 	machine *Machine
 	now     time.Time
+	// halted says whether a version failed on too many machines.
+	halted func(channel, version string, rule *Rule) bool
 }
 
 // decision is what a machine is told.
@@ -53,13 +55,15 @@ func decide(c *contents, q *question) *decision {
 		return none("up to date")
 	case rule.Paused:
 		return none("paused")
+	case q.halted(ch.Name, next.Version, &rule):
+		return none("halted")
 	case !next.Floor && !chosen(q.machine.ID, next.Version, *rule.Percent):
 		return none("not its turn")
 	case q.machine.mustWait(next.Version, q.now, time.Duration(rule.RetryFailed)):
 		return none("failed before")
 	}
 	d := &decision{status: omaha.StatusOK, version: next.Version, floor: next.Floor, file: next.Full, why: "full"}
-	if f := next.Deltas[q.app.Version]; f != nil && q.app.DeltaOK {
+	if f := next.Deltas[q.app.Version]; f != nil && q.app.DeltaOK && q.machine.NoDelta != next.Version {
 		d.file, d.delta, d.why = f, true, "delta"
 	}
 	if d.file == nil {

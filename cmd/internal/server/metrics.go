@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -47,15 +48,50 @@ func (c *counters) event(e *omaha.Event) {
 		result = e.Result.String()
 	}
 	c.set.GetOrCreateCounter(fmt.Sprintf("slipway_events_total{event=%q,result=%q}", event, result)).Inc()
+	if e.Result == omaha.ResultError {
+		c.set.GetOrCreateCounter(fmt.Sprintf("slipway_update_errors_total{code=%q}", codeLabel(e.ErrorCode))).Inc()
+	}
 }
 
-// handler answers with the counters and with how many machines run what.
-func (c *counters) handler(s *store) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		c.set.WritePrometheus(w)
-		writeMachines(w, summarize(s.all()))
-	})
+// codeLabel is an error code that update_engine may send; "other" else.
+func codeLabel(code int) string {
+	code &^= codeFlags
+	if code >= 0 && code < 100 || code >= codeHTTP && code < codeHTTP+600 {
+		return strconv.Itoa(code)
+	}
+	return "other"
+}
+
+// serveMetrics answers with the counters and with how the roll-outs go.
+func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	s.metrics.set.WritePrometheus(w)
+	writeMachines(w, summarize(s.store.all()))
+	contents := s.catalog.get()
+	for _, name := range slices.Sorted(maps.Keys(contents.channels)) {
+		s.writeChannel(w, contents.channels[name], contents.rules.of(name))
+	}
+	fmt.Fprintf(w, "slipway_discovery_tokens %d\n", s.discovery.count())
+	fmt.Fprintf(w, "slipway_channels_unreadable %d\n", len(contents.problems))
+}
+
+// writeChannel says how the version of a channel does.
+func (s *Server) writeChannel(w io.Writer, ch *channel, rule Rule) {
+	labels := fmt.Sprintf("{channel=%q,version=%q}", ch.Name, ch.Version)
+	t := s.store.tally(trial{ch.Name, ch.Version})
+	halted := s.halted(ch.Name, ch.Version, &rule)
+	fmt.Fprintf(w, "slipway_rollout_percent%s %g\n", labels, *rule.Percent)
+	fmt.Fprintf(w, "slipway_rollout_paused%s %d\n", labels, number(rule.Paused))
+	fmt.Fprintf(w, "slipway_rollout_halted%s %d\n", labels, number(halted))
+	fmt.Fprintf(w, "slipway_rollout_running%s %d\n", labels, t.Running)
+	fmt.Fprintf(w, "slipway_rollout_failed%s %d\n", labels, t.Failed)
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func writeMachines(w io.Writer, groups map[group]int) {

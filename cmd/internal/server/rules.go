@@ -29,6 +29,7 @@ const (
 //
 //	alpha:
 //	  percent: 25
+//	  halt-after: 5%
 //	stable:
 //	  paused: true
 //	  floors: [4888.0.0]
@@ -48,6 +49,11 @@ type Rule struct {
 	// RetryFailed is how long a machine on which the newest version failed is
 	// not offered it again, doubling with each failure.
 	RetryFailed Duration `yaml:"retry-failed"`
+	// HaltAfter is on how many machines a version may fail, "3" or "5%", before
+	// it is offered to none any more; nil is no limit.
+	HaltAfter *Limit `yaml:"halt-after"`
+	// Resume is a version that is to go on though it was halted.
+	Resume string `yaml:"resume"`
 }
 
 // Duration is a time.Duration in text, such as 24h.
@@ -100,9 +106,12 @@ func readRules(root *os.Root) (Rules, error) {
 			return nil, fmt.Errorf("%s: %s: percent %g: not from 0 to 100", rulesFile, channel, *p)
 		}
 		for _, floor := range rule.Floors {
-			if _, err := payload.CompareVersions(floor, floor); err != nil || floor == "" {
+			if !isVersion(floor) {
 				return nil, fmt.Errorf("%s: %s: floor %q: not MAJOR.MINOR.PATCH", rulesFile, channel, floor)
 			}
+		}
+		if rule.Resume != "" && !isVersion(rule.Resume) {
+			return nil, fmt.Errorf("%s: %s: resume %q: not MAJOR.MINOR.PATCH", rulesFile, channel, rule.Resume)
 		}
 		slices.SortFunc(rule.Floors, func(a, b string) int {
 			order, _ := payload.CompareVersions(a, b) // both were checked
@@ -110,4 +119,9 @@ func readRules(root *os.Root) (Rules, error) {
 		})
 	}
 	return rules, nil
+}
+
+func isVersion(s string) bool {
+	_, err := payload.CompareVersions(s, s)
+	return err == nil && s != ""
 }

@@ -2,32 +2,36 @@
 // the payload files, and pages that show how a roll-out goes.
 //
 // It serves a directory of releases as "slipway build" makes it, with one
-// directory for each channel. Which version a channel gives is the link
-// "current" in there; how many machines get it, and which versions must not be
-// skipped, is in the file rollout.yaml beside the channels (see [Rules]). Both
-// are looked at again while the server runs.
+// directory for each channel. Which version a channel gives says its signed
+// pointer, channel.json, or the link "current" if it has none; how many
+// machines get it, and which versions must not be skipped, is in the file
+// rollout.yaml beside the channels (see [Rules]). Both are looked at again
+// while the server runs.
 //
 // What machines report is kept in one database file, so that a server that is
-// killed and started again knows what it knew. Answers are not signed and need
-// not be: machines believe the signatures in payloads only.
+// killed and started again knows what it knew: a version that failed on too
+// many machines stays halted, and a pointer that was replaced cannot be brought
+// back. Answers are not signed and need not be: machines believe the signatures
+// in payloads only.
+//
+// It answers etcd's discovery protocol too, by which the members of a new
+// cluster find each other.
 //
 // The package does not make or promote releases.
 package server
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
-	"path"
 	"strings"
 	"time"
 
-	"slipway/signing/omaha"
+	"slipway/signing/key"
 )
 
 // Paths that the server answers.
@@ -38,6 +42,18 @@ const (
 	MetricsPath  = "/metrics"
 )
 
+// Limits of a connection. A payload may take as long as it makes progress.
+const (
+	headTime     = 10 * time.Second
+	requestTime  = 30 * time.Second
+	answerTime   = time.Minute
+	idleTime     = 2 * time.Minute
+	maxHeadBytes = 16 << 10
+)
+
+// sweepInterval is how often the server looks for what to forget.
+const sweepInterval = time.Hour
+
 // Options says what a server needs.
 type Options struct {
 	Releases string // directory of channels
@@ -47,8 +63,12 @@ type Options struct {
 	URL string
 	// PollInterval is told to machines; 0 leaves it to them.
 	PollInterval time.Duration
-	Now          func() time.Time
-	Log          *slog.Logger
+	// Keys are those whose signature under a channel's pointer counts at a
+	// time; nil is none.
+	Keys   func(now time.Time) []key.Key
+	Now    func() time.Time
+	Random io.Reader // for discovery tokens, such as crypto/rand.Reader
+	Log    *slog.Logger
 }
 
 // Server is a running server.
@@ -57,45 +77,101 @@ type Server struct {
 	root    *os.Root
 	catalog *catalog
 	store   *store
+	halts   *halts
 	metrics *counters
+
+	discovery *discovery
+	stopping  context.Context // ends what waits when the server stops
+	stop      context.CancelFunc
 }
 
 // New opens the releases and the database. Close the server when done.
 func New(o *Options) (_ *Server, err error) {
 	s := &Server{o: o, metrics: newCounters()}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.root, err = os.OpenRoot(o.Releases); err != nil {
 		return nil, err
-	}
-	if s.catalog, err = openCatalog(s.root, o.Releases); err != nil {
-		return nil, errors.Join(err, s.root.Close())
 	}
 	if s.store, err = openStore(o.Database); err != nil {
 		return nil, errors.Join(err, s.root.Close())
 	}
+	if err := s.open(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
-// Close writes what is left to write.
-func (s *Server) Close() error { return errors.Join(s.store.close(), s.root.Close()) }
+// open reads what the database and the directory hold.
+func (s *Server) open() error {
+	pointers, err := openPointers(s.store, s.o)
+	if err != nil {
+		return err
+	}
+	if s.halts, err = openHalts(s.store); err != nil {
+		return err
+	}
+	if s.discovery, err = openDiscovery(s.store, s.o); err != nil {
+		return err
+	}
+	if s.catalog, err = openCatalog(s.root, s.o.Releases, pointers, s.o.Log); err != nil {
+		return err
+	}
+	return s.judgeAll(context.Background())
+}
 
-// Watch looks for new releases and rules until the context ends. What cannot
-// be read is logged, and what was there before stays in force.
+// Close writes what is left to write.
+func (s *Server) Close() error {
+	s.stop()
+	return errors.Join(s.store.close(), s.root.Close())
+}
+
+// Watch looks for new releases and rules until the context ends, and forgets
+// machines that are gone. What cannot be read is logged once, and what was
+// there before stays in force.
 func (s *Server) Watch(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for {
+	sweep := time.NewTicker(sweepInterval)
+	defer sweep.Stop()
+	for said := ""; ; {
 		select {
 		case <-ctx.Done():
 			return
+		case <-sweep.C:
+			if err := s.sweep(ctx); err != nil {
+				s.o.Log.Error("old entries not forgotten", "error", err)
+			}
+			continue
 		case <-tick.C:
 		}
-		changed, err := s.catalog.reload()
-		if err != nil {
+		changed, err := s.reload(ctx)
+		switch {
+		case err != nil && err.Error() != said:
+			said = err.Error()
 			s.o.Log.Error("releases not read again", "error", err)
-		} else if changed {
+		case err == nil && changed:
+			said = ""
 			s.o.Log.Info("releases changed")
 		}
 	}
+}
+
+// reload reads what has changed and judges it anew.
+func (s *Server) reload(ctx context.Context) (bool, error) {
+	changed, err := s.catalog.reload()
+	if changed {
+		err = errors.Join(err, s.judgeAll(ctx))
+	}
+	return changed, err
+}
+
+// sweep forgets machines that nobody has seen for long, and old tokens.
+func (s *Server) sweep(ctx context.Context) error {
+	n, err := s.store.forget(ctx, s.o.Now())
+	if n > 0 {
+		s.o.Log.Info("machines forgotten", "number", n, "not seen for", forgetAfter)
+	}
+	return errors.Join(err, s.discovery.sweep(ctx))
 }
 
 // Handler answers everything the server answers.
@@ -105,9 +181,24 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST "+strings.TrimSuffix(UpdatePath, "/"), s.update)
 	mux.Handle("GET "+ReleasesPath, http.StripPrefix(ReleasesPath, s.files()))
 	mux.HandleFunc("GET "+HealthPath, s.health)
-	mux.Handle("GET "+MetricsPath, s.metrics.handler(s.store))
+	mux.HandleFunc("GET "+MetricsPath, s.serveMetrics)
 	mux.HandleFunc("GET /{$}", s.status)
+	mux.HandleFunc("GET "+NewPath, s.newCluster)
+	mux.HandleFunc("PUT "+NewPath, s.newCluster)
+	mux.HandleFunc("/", s.discover)
 	return mux
+}
+
+// HTTP is a server with that handler and with limits to what a client may do
+// to a connection.
+func (s *Server) HTTP() *http.Server {
+	h := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime,
+		IdleTimeout: idleTime, MaxHeaderBytes: maxHeadBytes,
+		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+	}
+	h.RegisterOnShutdown(s.stop)
+	return h
 }
 
 // health says whether the server can do its work.
@@ -117,145 +208,4 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ok")
-}
-
-// update answers the Omaha endpoint.
-func (s *Server) update(w http.ResponseWriter, r *http.Request) {
-	start := s.o.Now()
-	q, err := omaha.ReadRequest(http.MaxBytesReader(w, r.Body, omaha.MaxSize))
-	if err != nil {
-		s.metrics.refused.Inc()
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	p := &omaha.Response{Protocol: omaha.Protocol, Server: "slipway", DayStart: dayStart(start)}
-	for _, app := range q.Apps {
-		answer, err := s.app(r.Context(), q, app, s.base(r), start)
-		if err != nil {
-			s.o.Log.Error("update check not answered", "machine", app.MachineID, "error", err)
-			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-			return
-		}
-		p.Apps = append(p.Apps, answer)
-	}
-	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	if err := omaha.Encode(w, p); err != nil {
-		s.o.Log.Debug("answer not delivered", "error", err)
-	}
-}
-
-// dayStart is the server's clock, as Omaha tells it.
-func dayStart(now time.Time) *omaha.DayStart {
-	y, m, d := now.UTC().Date()
-	return &omaha.DayStart{ElapsedSeconds: int(now.Sub(time.Date(y, m, d, 0, 0, 0, 0, time.UTC)).Seconds())}
-}
-
-// app takes down what a machine reports and answers it. The report is on disk
-// when app returns.
-func (s *Server) app(ctx context.Context, q *omaha.Request, app *omaha.App, base string, now time.Time) (*omaha.AppResponse, error) {
-	answer := &omaha.AppResponse{ID: app.ID, Status: omaha.StatusOK}
-	if app.Ping != nil {
-		answer.Ping = &omaha.Status{Status: omaha.StatusOK}
-	}
-	for range app.Events {
-		answer.Events = append(answer.Events, &omaha.Status{Status: omaha.StatusOK})
-	}
-	var decided *decision
-	m, err := s.store.change(ctx, machineID(app.MachineID), func(m *Machine) {
-		m.see(app, now)
-		for _, e := range app.Events {
-			m.apply(e, now)
-		}
-		if app.UpdateCheck != nil {
-			decided = decide(s.catalog.get(), &question{app: app, machine: m, now: now})
-			m.offered(decided, now)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range app.Events {
-		s.metrics.event(e)
-		s.o.Log.Info("event", "machine", m.ID, "event", e.Type.String(), "result", e.Result.String(),
-			"code", e.ErrorCode, "version", app.Version)
-	}
-	if decided != nil {
-		answer.UpdateCheck = s.answer(decided, base)
-		s.metrics.check(decided)
-		s.o.Log.Debug("update check", "machine", m.ID, "channel", app.Track, "version", app.Version,
-			"source", q.InstallSource, "answer", decided.why)
-	}
-	return answer, nil
-}
-
-// answer puts a decision into Omaha's words.
-func (s *Server) answer(d *decision, base string) *omaha.UpdateCheckResponse {
-	c := &omaha.UpdateCheckResponse{Status: d.status, PollInterval: int(s.o.PollInterval.Seconds())}
-	if d.file == nil {
-		return c
-	}
-	dir, name := path.Split(d.file.Path)
-	c.URLs = []*omaha.URL{{CodeBase: base + ReleasesPath + dir}}
-	c.Manifests = []*omaha.Manifest{{
-		Version: d.version, IsFloor: d.floor,
-		Packages: []*omaha.Package{{
-			Name: name, Size: d.file.Size, Required: true,
-			SHA1:       base64.StdEncoding.EncodeToString(d.file.SHA1[:]),
-			HashSHA256: fmt.Sprintf("%x", d.file.SHA256),
-		}},
-		Actions: []*omaha.Action{{
-			Event: "postinstall", SHA256: base64.StdEncoding.EncodeToString(d.file.SHA256[:]),
-			IsDelta: d.delta, DisplayVersion: d.version,
-		}},
-	}}
-	return c
-}
-
-// base is the address machines find this server at.
-func (s *Server) base(r *http.Request) string {
-	if s.o.URL != "" {
-		return strings.TrimSuffix(s.o.URL, "/")
-	}
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
-}
-
-// files serves the files of releases, ranges included. Directories are not
-// listed; links lead nowhere outside.
-func (s *Server) files() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f, err := s.root.Open(r.URL.Path)
-		if err != nil {
-			http.NotFound(w, r)
-			return
-		}
-		defer f.Close()
-		st, err := f.Stat()
-		if err != nil || !st.Mode().IsRegular() {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		// A payload of another build under the same name must not be joined
-		// to the first half of this one.
-		w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, st.ModTime().UnixNano(), st.Size()))
-		counted := &counter{ReadSeeker: f, metrics: s.metrics}
-		http.ServeContent(w, r, "", st.ModTime(), counted)
-	})
-}
-
-// counter counts bytes that are served.
-type counter struct {
-	io.ReadSeeker
-	metrics *counters
-}
-
-// Read reads on and counts.
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.ReadSeeker.Read(b)
-	c.metrics.bytes.Add(n)
-	return n, err
 }

@@ -2,15 +2,19 @@ package server_test
 
 import (
 	"bytes"
+	"crypto/md5"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +23,7 @@ import (
 
 	"slipway/cmd/internal/release"
 	"slipway/cmd/internal/server"
+	"slipway/signing/key"
 	"slipway/signing/omaha"
 )
 
@@ -26,31 +31,54 @@ const appID = "{e96281a6-d1af-4bde-9a0a-97b76e56dc57}"
 
 // site is a server with its directory of releases and a clock.
 type site struct {
-	t    *testing.T
-	dir  string
-	now  time.Time
-	s    *server.Server
-	http *httptest.Server
+	t        *testing.T
+	dir      string
+	database string
+	now      time.Time
+	keys     []key.Key // whose pointers are believed
+	s        *server.Server
+	http     *httptest.Server
 }
 
 func newSite(t *testing.T) *site {
-	s := &site{t: t, dir: t.TempDir(), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	s := &site{t: t, dir: t.TempDir(), database: filepath.Join(t.TempDir(), "machines.db"), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	s.release("alpha", "1.0.0", "full one", nil)
 	s.start()
 	return s
+}
+
+func (s *site) options() *server.Options {
+	return &server.Options{
+		Releases: s.dir, Database: s.database, PollInterval: time.Hour, Random: rand.Reader,
+		Now: func() time.Time { return s.now }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Keys: func(time.Time) []key.Key { return s.keys },
+	}
 }
 
 // start starts the server, again after stop.
 func (s *site) start() {
 	s.t.Helper()
 	var err error
-	s.s, err = server.New(&server.Options{
-		Releases: s.dir, Database: filepath.Join(s.t.TempDir(), "machines.db"), PollInterval: time.Hour,
-		Now: func() time.Time { return s.now }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	})
+	s.s, err = server.New(s.options())
 	require.NoError(s.t, err)
 	s.http = httptest.NewServer(s.s.Handler())
-	s.t.Cleanup(func() { s.http.Close(); s.s.Close() })
+	s.t.Cleanup(s.stop)
+}
+
+// stop stops the server; its database stays.
+func (s *site) stop() {
+	if s.s != nil {
+		s.http.Close()
+		assert.NoError(s.t, s.s.Close())
+		s.s = nil
+	}
+}
+
+// restart starts the server anew over the same database.
+func (s *site) restart() {
+	s.t.Helper()
+	s.stop()
+	s.start()
 }
 
 // release puts a version into a channel and points the channel to it.
@@ -92,16 +120,25 @@ func machine(id, version string) *omaha.App {
 	}
 }
 
-// ask posts a request and gives the answer.
-func (s *site) ask(app *omaha.App) *omaha.UpdateCheckResponse {
+// post posts a request.
+func (s *site) post(q *omaha.Request) (status int, text string) {
 	s.t.Helper()
 	var b bytes.Buffer
-	require.NoError(s.t, omaha.Encode(&b, &omaha.Request{Protocol: omaha.Protocol, Apps: []*omaha.App{app}}))
+	require.NoError(s.t, omaha.Encode(&b, q))
 	r, err := http.Post(s.http.URL+server.UpdatePath, "text/xml", &b)
 	require.NoError(s.t, err)
 	defer r.Body.Close()
-	require.Equal(s.t, http.StatusOK, r.StatusCode)
-	p, err := omaha.ReadResponse(r.Body)
+	answer, err := io.ReadAll(r.Body)
+	require.NoError(s.t, err)
+	return r.StatusCode, string(answer)
+}
+
+// ask posts a request and gives the answer.
+func (s *site) ask(app *omaha.App) *omaha.UpdateCheckResponse {
+	s.t.Helper()
+	status, text := s.post(&omaha.Request{Protocol: omaha.Protocol, Apps: []*omaha.App{app}})
+	require.Equal(s.t, http.StatusOK, status)
+	p, err := omaha.ReadResponse(strings.NewReader(text))
 	require.NoError(s.t, err)
 	answer, ok := p.App(appID)
 	require.True(s.t, ok)
@@ -183,31 +220,55 @@ func TestWhoIsNotServed(t *testing.T) {
 	}
 }
 
+// machines that would be offered an update, of a thousand.
+func (s *site) chosen() map[string]bool {
+	list := map[string]bool{}
+	for i := range 1000 {
+		// As systemd makes machine ids: 128 bits in hex.
+		id := fmt.Sprintf("%x", md5.Sum([]byte{byte(i), byte(i >> 8)}))
+		if s.s.Decide(machine(id, "0.1.0"), s.now) != "" {
+			list[id] = true
+		}
+	}
+	return list
+}
+
+// A percentage is met within four standard deviations, the same machines are
+// chosen again, and a higher one takes no machine out.
 func TestRollOut(t *testing.T) {
 	s := newSite(t)
-	count := func() (n int) {
-		for i := range 1000 {
-			if s.s.Decide(machine(fmt.Sprintf("machine-%d", i), "0.1.0"), s.now) != "" {
-				n++
-			}
+	before := map[string]bool{}
+	for _, percent := range []float64{0, 0.5, 1, 5, 10, 25, 50, 75, 90, 99, 100} {
+		s.rules(fmt.Sprintf("alpha: {percent: %g}\n", percent))
+		s.reload()
+		now := s.chosen()
+		deviation := math.Sqrt(1000 * percent / 100 * (1 - percent/100))
+		assert.InDelta(t, 10*percent, len(now), 4*deviation, "%g %%", percent)
+		assert.Equal(t, now, s.chosen(), "the same machines again")
+		for id := range before {
+			assert.True(t, now[id], "%s is out at %g %%", id, percent)
 		}
-		return n
+		before = now
 	}
-	s.rules("alpha: {percent: 25}\n")
+	s.rules("alpha: {percent: 50}\n")
 	s.reload()
-	quarter := count()
-	assert.InDelta(t, 250, quarter, 45)
-	assert.Equal(t, quarter, count(), "the same machines again")
+	first := s.chosen()
 	assert.Empty(t, s.offered(machine("", "0.1.0")), "without an id")
-	s.rules("alpha: {percent: 0}\n")
+	s.release("alpha", "1.0.1", "full", nil)
 	s.reload()
-	assert.Zero(t, count())
+	both := 0
+	for id := range s.chosen() {
+		if first[id] {
+			both++
+		}
+	}
+	assert.InDelta(t, 250, both, 65, "others go first with another version")
 	s.rules("alpha: {paused: true}\n")
 	s.reload()
-	assert.Zero(t, count())
+	assert.Empty(t, s.chosen())
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "rollout.yaml")))
 	s.reload()
-	assert.Equal(t, 1000, count())
+	assert.Len(t, s.chosen(), 1000)
 }
 
 func TestFloorsAreNotSkipped(t *testing.T) {
@@ -245,27 +306,6 @@ func TestFailedVersionIsNotOfferedAtOnce(t *testing.T) {
 	assert.Equal(t, "1.0.1", s.offered(machine("b", "0.1.0")))
 }
 
-// A server that is killed has on disk what it has answered.
-func TestNothingIsForgotten(t *testing.T) {
-	s := newSite(t)
-	s.offered(machine("a", "0.1.0"))
-	failed := machine("a", "0.1.0")
-	failed.Events = event(omaha.EventUpdateComplete, omaha.ResultError, 12)
-	s.ask(failed)
-	copied := filepath.Join(s.dir, "copied.db")
-	text, err := os.ReadFile(s.s.Database()) // as a kill leaves it: not closed
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(copied, text, 0o600))
-	again, err := server.New(&server.Options{Releases: s.dir, Database: copied, Now: func() time.Time { return s.now }})
-	require.NoError(t, err)
-	defer again.Close()
-	m := again.Machine("a")
-	require.NotNil(t, m)
-	assert.Equal(t, server.Failed, m.State)
-	assert.Equal(t, "1.0.0", m.FailedVersion)
-	assert.Equal(t, 12, m.ErrorCode)
-}
-
 func TestProgressIsFollowed(t *testing.T) {
 	s := newSite(t)
 	s.offered(machine("a", "0.1.0"))
@@ -301,10 +341,16 @@ func TestPages(t *testing.T) {
 	failed := machine("a", "0.1.0")
 	failed.Events = event(omaha.EventUpdateComplete, omaha.ResultError, 44)
 	s.ask(failed)
+	s.ask(machine("c", "0.1.0"))
+	s.now = s.now.Add(time.Hour)
 	status, page := s.get(s.http.URL + "/")
 	assert.Equal(t, http.StatusOK, status)
-	assert.Contains(t, page, "Machines: 2, 2 of them seen within a day")
-	assert.Contains(t, page, "<td>alpha</td><td>1.0.0</td><td>amd64</td><td>100 %</td>")
+	assert.Contains(t, page, "Machines: 3, 3 of them seen within a day")
+	assert.Contains(t, page, "<td>alpha</td><td>1.0.0</td><td>amd64</td><td>unsigned</td><td>100 %</td>")
+	assert.Contains(t, page, `<td>unknown</td><td>44: was started and given up</td><td class="n">1</td>`)
+	assert.Contains(t, page, `<h2>Updates in flight</h2>
+<table><tr><th>Channel</th><th>To</th><th>Update</th><th>Longest</th><th class="n">Machines</th></tr>
+<tr><td>alpha</td><td>1.0.0</td><td>offered</td><td>1h0m0s</td><td class="n">1</td></tr>`)
 	assert.NotContains(t, page, "<b>")
 	status, text := s.get(s.http.URL + server.HealthPath)
 	assert.Equal(t, http.StatusOK, status)
@@ -361,7 +407,7 @@ func TestDatabaseInUse(t *testing.T) {
 
 // A server that has nothing to offer yet answers all the same.
 func TestNoReleases(t *testing.T) {
-	s := &site{t: t, dir: t.TempDir(), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	s := &site{t: t, dir: t.TempDir(), database: filepath.Join(t.TempDir(), "machines.db"), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	s.start()
 	r, err := http.Get(s.http.URL + "/")
 	require.NoError(t, err)

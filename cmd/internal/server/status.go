@@ -3,7 +3,7 @@ package server
 import (
 	"cmp"
 	"fmt"
-	"html/template"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,61 +33,52 @@ func summarize(list []*Machine) map[group]int {
 	return groups
 }
 
-// statusPage is the page for people. It has no scripts and loads nothing.
-const statusPage = `<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Slipway updates</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100%; margin-bottom: 2rem }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ddd }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-@media (prefers-color-scheme: dark) { body { background: #111; color: #ddd } th, td { border-color: #444 } }
-</style></head><body>
-<h1>Updates</h1>
-<h2>Channels</h2>
-<table><tr><th>Channel</th><th>Version</th><th>Architecture</th><th>Roll-out</th><th>Floors</th></tr>
-{{range .Channels}}<tr><td>{{.Name}}</td><td>{{.Version}}</td><td>{{.Arch}}</td><td>{{.Rollout}}</td><td>{{.Floors}}</td></tr>
-{{else}}<tr><td colspan="5">none</td></tr>
-{{end}}</table>
-<h2>Machines: {{.Total}}, {{.Today}} of them seen within a day</h2>
-<table><tr><th>Channel</th><th>Version</th><th>Update</th><th class="n">Machines</th></tr>
-{{range .Groups}}<tr><td>{{.Channel}}</td><td>{{.Version}}</td><td>{{.State}}</td><td class="n">{{.N}}</td></tr>
-{{else}}<tr><td colspan="4">none yet</td></tr>
-{{end}}</table>
-<h2>Failures</h2>
-<table><tr><th>Version</th><th>Error code</th><th class="n">Machines</th></tr>
-{{range .Failures}}<tr><td>{{.Version}}</td><td>{{.Code}}</td><td class="n">{{.N}}</td></tr>
-{{else}}<tr><td colspan="3">none</td></tr>
-{{end}}</table>
-</body></html>
-`
-
 // pageData is what the page shows.
 type pageData struct {
 	Channels []channelRow
+	Problems []string
 	Groups   []groupRow
+	Flights  []flightRow
 	Failures []failureRow
 	Total    int
 	Today    int
 }
 
-type channelRow struct{ Name, Version, Arch, Rollout, Floors string }
+type channelRow struct {
+	Name, Version, Arch, Rollout, Floors, Pointer string
+	Running, Failed                               int // machines
+}
 
 type groupRow struct {
 	group
 	N int
 }
 
-type failureRow struct {
+// flight is an update in one of the states that are no end.
+type flight struct {
+	Channel, Target string
+	State           State
+}
+
+type flightRow struct {
+	flight
+	N       int
+	Longest string // ago that the state began
+}
+
+type failure struct {
 	Version string
 	Code    int
-	N       int
+}
+
+type failureRow struct {
+	failure
+	N int
 }
 
 // status answers with the page.
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	page, err := template.New("status").Parse(statusPage)
+	page, err := statusTemplate()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -100,47 +91,93 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) page() *pageData {
-	machines := s.store.all()
+	machines, now := s.store.all(), s.o.Now()
 	p := &pageData{Total: len(machines)}
 	contents := s.catalog.get()
-	for _, ch := range contents.channels {
-		p.Channels = append(p.Channels, row(ch, contents.rules.of(ch.Name)))
+	for _, name := range slices.Sorted(maps.Keys(contents.channels)) {
+		p.Channels = append(p.Channels, s.row(contents.channels[name], contents.rules.of(name)))
 	}
-	slices.SortFunc(p.Channels, func(a, b channelRow) int { return cmp.Compare(a.Name, b.Name) })
+	for _, name := range slices.Sorted(maps.Keys(contents.problems)) {
+		p.Problems = append(p.Problems, contents.problems[name])
+	}
 	for g, n := range summarize(machines) {
 		p.Groups = append(p.Groups, groupRow{g, n})
 	}
 	slices.SortFunc(p.Groups, func(a, b groupRow) int {
 		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(b.Version, a.Version), cmp.Compare(a.State, b.State))
 	})
-	failures := map[failureRow]int{}
-	day := s.o.Now().Add(-24 * time.Hour)
 	for _, m := range machines {
-		if m.Seen.After(day) {
+		if now.Sub(m.Seen) < 24*time.Hour {
 			p.Today++
 		}
-		if m.FailedTimes > 0 && len(failures) < maxGroups {
-			failures[failureRow{Version: m.FailedVersion, Code: m.ErrorCode}]++
-		}
 	}
-	for f, n := range failures {
-		f.N = n
-		p.Failures = append(p.Failures, f)
-	}
-	slices.SortFunc(p.Failures, func(a, b failureRow) int {
-		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(b.Version, a.Version), cmp.Compare(a.Code, b.Code))
-	})
+	p.Flights = flights(machines, now)
+	p.Failures = failures(machines)
 	return p
 }
 
-func row(ch *channel, rule Rule) channelRow {
-	r := channelRow{Name: ch.Name, Version: ch.Version, Arch: ch.Arch, Rollout: fmt.Sprintf("%g %%", *rule.Percent)}
-	if rule.Paused {
-		r.Rollout = "paused"
+// flights lists the updates that are under way.
+func flights(machines []*Machine, now time.Time) []flightRow {
+	count, since := map[flight]int{}, map[flight]time.Time{}
+	for _, m := range machines {
+		f := flight{m.Channel, m.Target, m.State}
+		if m.State == Idle || m.State == Failed || len(count) >= maxGroups && count[f] == 0 {
+			continue
+		}
+		if count[f]++; count[f] == 1 || m.Changed.Before(since[f]) {
+			since[f] = m.Changed
+		}
 	}
-	if ch.Steps[len(ch.Steps)-1].Full == nil {
+	var rows []flightRow
+	for f, n := range count {
+		rows = append(rows, flightRow{f, n, now.Sub(since[f]).Truncate(time.Minute).String()})
+	}
+	slices.SortFunc(rows, func(a, b flightRow) int {
+		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(b.Target, a.Target), cmp.Compare(a.State, b.State))
+	})
+	return rows
+}
+
+// failures lists what updates failed on, the most frequent first.
+func failures(machines []*Machine) []failureRow {
+	count := map[failure]int{}
+	for _, m := range machines {
+		f := failure{m.FailedVersion, m.ErrorCode}
+		if m.FailedTimes == 0 {
+			f = failure{m.Target, m.Trouble}
+		}
+		if m.FailedTimes == 0 && m.State != Failed || len(count) >= maxGroups && count[f] == 0 {
+			continue
+		}
+		count[f]++
+	}
+	var rows []failureRow
+	for f, n := range count {
+		rows = append(rows, failureRow{f, n})
+	}
+	slices.SortFunc(rows, func(a, b failureRow) int {
+		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(b.Version, a.Version), cmp.Compare(a.Code, b.Code))
+	})
+	return rows
+}
+
+func (s *Server) row(ch *channel, rule Rule) channelRow {
+	t := s.store.tally(trial{ch.Name, ch.Version})
+	r := channelRow{
+		Name: ch.Name, Version: ch.Version, Arch: ch.Arch, Running: t.Running, Failed: t.Failed,
+		Rollout: fmt.Sprintf("%g %%", *rule.Percent), Floors: strings.Join(rule.Floors, ", "), Pointer: "unsigned",
+	}
+	if ch.Pointer != nil {
+		r.Pointer = fmt.Sprintf("number %d, from %s", ch.Pointer.Sequence, ch.Pointer.From)
+	}
+	halt := s.halts.of(ch.Name, ch.Version, &rule)
+	switch {
+	case ch.Steps[len(ch.Steps)-1].Full == nil:
 		r.Rollout = "no payload"
+	case rule.Paused:
+		r.Rollout = "paused"
+	case halt != nil:
+		r.Rollout = "halted: " + halt.String()
 	}
-	r.Floors = strings.Join(rule.Floors, ", ")
 	return r
 }

@@ -15,46 +15,71 @@ const (
 	// maxMachines bounds how many machines are remembered. Others are
 	// answered all the same.
 	maxMachines = 1 << 20
+	// forgetAfter is how long a machine is remembered that does not come back.
+	forgetAfter = 90 * 24 * time.Hour
 	// lockWait is how long a server waits for one that still has the file.
 	lockWait = 2 * time.Second
 )
 
-// machinesBucket holds a Machine in JSON under each id.
-var machinesBucket = []byte("machines")
+// The buckets of the file. Each holds JSON.
+const (
+	machinesBucket = "machines"  // a Machine under its id
+	haltsBucket    = "halts"     // a Halt under the channel's name
+	pointersBucket = "pointers"  // a seenPointer under the channel's name
+	tokensBucket   = "discovery" // a cluster under its token
+)
 
 // store keeps the machines: in memory for reading, and in a file, which has
 // every change before the machine gets its answer. Changes that come together
-// are written together.
+// are written together. It keeps other records in the file too, for those who
+// have them in memory themselves.
 type store struct {
 	db *bbolt.DB
 
 	mu       sync.Mutex
 	machines map[string]*Machine // never changed once in here
+	trials   map[trial]tally
 	next     *batch
 	closed   bool
+	failure  error // of the last batch
 
 	wake    chan struct{}
+	stop    chan struct{}
 	written sync.WaitGroup
+	writing sync.Mutex // batches are written in order
 }
 
 // batch is the changes of one transaction.
 type batch struct {
-	machines map[string]*Machine
-	done     chan struct{} // closed when written
+	machines map[string]*Machine // nil is to be forgotten
+	records  map[record][]byte   // nil is to be forgotten
+	done     chan struct{}       // closed when written
 	err      error
 }
 
-func newBatch() *batch { return &batch{machines: map[string]*Machine{}, done: make(chan struct{})} }
+// record names what is in a bucket.
+type record struct{ bucket, key string }
+
+func newBatch() *batch {
+	return &batch{machines: map[string]*Machine{}, records: map[record][]byte{}, done: make(chan struct{})}
+}
 
 func openStore(name string) (*store, error) {
-	db, err := bbolt.Open(name, 0o600, &bbolt.Options{Timeout: lockWait})
+	// The list of free pages is found again when the file is opened, instead of
+	// being written with every batch.
+	db, err := bbolt.Open(name, 0o600, &bbolt.Options{
+		Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+	})
 	if errors.Is(err, bbolt.ErrTimeout) {
 		err = errors.New("in use by another server")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", name, err)
 	}
-	s := &store{db: db, machines: map[string]*Machine{}, next: newBatch(), wake: make(chan struct{}, 1)}
+	s := &store{
+		db: db, machines: map[string]*Machine{}, trials: map[trial]tally{},
+		next: newBatch(), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", name, err), db.Close())
 	}
@@ -63,17 +88,32 @@ func openStore(name string) (*store, error) {
 }
 
 func (s *store) load() error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		bucket, err := tx.CreateBucketIfNotExists(machinesBucket)
-		if err != nil {
-			return err
-		}
-		return bucket.ForEach(func(id, text []byte) error {
-			m := new(Machine)
-			if err := json.Unmarshal(text, m); err != nil {
-				return fmt.Errorf("machine %q: %w", id, err)
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range []string{machinesBucket, haltsBucket, pointersBucket, tokensBucket} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
 			}
-			s.machines[string(id)] = m
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return loadAll(s, machinesBucket, func(id string, m *Machine) {
+		s.machines[id] = m
+		s.count(m, 1)
+	})
+}
+
+// loadAll gives every record of a bucket.
+func loadAll[T any](s *store, bucket string, each func(key string, value *T)) error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(bucket)).ForEach(func(key, text []byte) error {
+			value := new(T)
+			if err := json.Unmarshal(text, value); err != nil {
+				return fmt.Errorf("%s: %q: %w", bucket, key, err)
+			}
+			each(string(key), value)
 			return nil
 		})
 	})
@@ -103,68 +143,73 @@ func (s *store) change(ctx context.Context, id string, fn func(*Machine)) (*Mach
 		s.mu.Unlock()
 		return m, nil
 	}
+	if known != nil {
+		s.count(known, -1)
+	}
+	s.count(m, 1)
 	s.machines[id] = m
 	b := s.next
 	b.machines[id] = m
 	s.mu.Unlock()
+	return m, s.wait(ctx, b)
+}
+
+// put writes any record and returns when it is in the file; a nil value takes
+// the record out.
+func (s *store) put(ctx context.Context, r record, value any) error {
+	var text []byte
+	if value != nil {
+		var err error
+		if text, err = json.Marshal(value); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errClosed
+	}
+	b := s.next
+	b.records[r] = text
+	s.mu.Unlock()
+	return s.wait(ctx, b)
+}
+
+// wait has a batch written.
+func (s *store) wait(ctx context.Context, b *batch) error {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
 	select {
 	case <-b.done:
-		return m, b.err
+		return b.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
 
-// write writes batches until the store is closed. What comes in while one is
-// being written is the next.
-func (s *store) write() {
-	for range s.wake {
-		s.flush()
-	}
-	s.flush()
-}
-
-func (s *store) flush() {
+// forget takes out the machines that nobody has seen for long.
+func (s *store) forget(ctx context.Context, now time.Time) (n int, err error) {
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return 0, errClosed
+	}
 	b := s.next
-	s.next = newBatch()
+	for id, m := range s.machines {
+		if now.Sub(m.Seen) > forgetAfter {
+			s.count(m, -1)
+			delete(s.machines, id)
+			b.machines[id] = nil
+			n++
+		}
+	}
 	s.mu.Unlock()
-	if len(b.machines) == 0 {
-		return
+	if n == 0 {
+		return 0, nil
 	}
-	b.err = s.db.Update(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket(machinesBucket)
-		for id, m := range b.machines {
-			text, err := json.Marshal(m)
-			if err != nil {
-				return err
-			}
-			if err := bucket.Put([]byte(id), text); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if b.err != nil {
-		s.retry(b)
-	}
-	close(b.done)
-}
-
-// retry puts what could not be written into the next batch, unless it has
-// newer.
-func (s *store) retry(b *batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, m := range b.machines {
-		if s.next.machines[id] == nil {
-			s.next.machines[id] = m
-		}
-	}
+	return n, s.wait(ctx, b)
 }
 
 // all lists the machines in no order.
@@ -178,17 +223,12 @@ func (s *store) all() []*Machine {
 	return list
 }
 
-// check says whether the file can be written.
-func (s *store) check() error {
-	return s.db.Update(func(*bbolt.Tx) error { return nil })
-}
-
 // close writes what is left and lets go of the file.
 func (s *store) close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	close(s.wake)
+	close(s.stop)
 	s.written.Wait()
 	return s.db.Close()
 }

@@ -159,7 +159,8 @@ func (e Env) watch(ctx context.Context, engine Engine) error {
 
 // SystemBus connects to the engine of this machine.
 func SystemBus(ctx context.Context) (Engine, func() error, error) {
-	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+	// Statuses come in the order in which they were told.
+	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("system bus: %w", err)
 	}

@@ -80,6 +80,8 @@ type Config struct {
 	UpdateMaxAge time.Duration
 	// MachineAlias is a name of the machine for the server's page, MACHINE_ALIAS.
 	MachineAlias string
+	// Reboot is how the machine restarts into an update.
+	Reboot Reboot
 
 	// Problems are lines that were passed over, in the order of the files.
 	Problems []Problem
@@ -108,9 +110,18 @@ type value struct {
 }
 
 // Read reads the files below a root. A file that does not exist says nothing.
-func Read(root fs.FS) *Config {
+func Read(root fs.FS) *Config { return ReadOver(root, nil) }
+
+// ReadOver reads the files below a root with some settings in front of them: the
+// environment of a program, whose settings win.
+func ReadOver(root fs.FS, environment map[string]string) *Config {
 	c := &Config{}
 	settings := map[string]value{}
+	for key, text := range environment {
+		if slices.Contains(known(), key) && text != "" {
+			settings[key] = value{text: text, path: "environment"}
+		}
+	}
 	for _, path := range Paths() {
 		for key, v := range c.readFile(root, path) {
 			if _, hidden := settings[key]; !hidden && v.text != "" {
@@ -128,6 +139,7 @@ func Read(root fs.FS) *Config {
 	c.Downgrade = c.choice(settings["ALLOW_DOWNGRADE"], "no", "yes") == "yes"
 	c.UpdateMaxAge = c.span(settings["UPDATE_MAX_AGE"], 0, maxAge)
 	c.MachineAlias = settings["MACHINE_ALIAS"].text
+	c.readReboot(settings)
 	if c.HealthTimeout <= c.HealthSettle {
 		timeout := c.HealthSettle + defaultTimeout
 		v := settings["HEALTH_TIMEOUT"]
@@ -191,8 +203,10 @@ func known() []string {
 		"GROUP", "SERVER", "REBOOT_STRATEGY", "HEALTH_SETTLE", "HEALTH_TIMEOUT",
 		"UPDATE_TRIES", "UPDATE_MAX_AGE", "ALLOW_DOWNGRADE",
 		"LOCKSMITHD_REBOOT_WINDOW_START", "LOCKSMITHD_REBOOT_WINDOW_LENGTH",
+		"REBOOT_WINDOW_START", "REBOOT_WINDOW_LENGTH", "LOCKSMITHD_HOLDER_TIMEOUT",
 		"LOCKSMITHD_ENDPOINT", "LOCKSMITHD_GROUP", "LOCKSMITHD_ETCD_CAFILE",
 		"LOCKSMITHD_ETCD_CERTFILE", "LOCKSMITHD_ETCD_KEYFILE",
+		"LOCKSMITHD_ETCD_USERNAME", "LOCKSMITHD_ETCD_PASSWORD",
 		"MACHINE_ALIAS", "DOWNLOAD_USER", "DOWNLOAD_PASSWORD", "PCR_POLICY_SERVER",
 		"REBOOT_METHOD",
 	}

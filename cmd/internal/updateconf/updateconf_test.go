@@ -29,7 +29,15 @@ func problems(c *updateconf.Config) string {
 func TestDefaults(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
 		RebootStrategy: "reboot", HealthSettle: 45 * time.Second, HealthTimeout: 10 * time.Minute, UpdateTries: 2,
+		Reboot: reboot(),
 	}, updateconf.Read(fstest.MapFS{}))
+}
+
+// reboot is what holds when no file says how to restart.
+func reboot() updateconf.Reboot {
+	return updateconf.Reboot{
+		Method: "firmware", Etcd: updateconf.Etcd{Endpoints: []string{"http://127.0.0.1:2379"}},
+	}
 }
 
 func TestOneFileOverTheOther(t *testing.T) {
@@ -38,7 +46,7 @@ func TestOneFileOverTheOther(t *testing.T) {
 	assert.Equal(t, &updateconf.Config{
 		Group: "beta", Server: updateconf.ServerDisabled, RebootStrategy: updateconf.RebootOff,
 		HealthSettle: 2 * time.Minute, HealthTimeout: 10 * time.Minute,
-		UpdateTries: 2, MachineAlias: "x",
+		UpdateTries: 2, MachineAlias: "x", Reboot: reboot(),
 	}, c)
 }
 

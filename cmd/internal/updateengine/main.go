@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -55,6 +56,8 @@ func Main(ctx context.Context, args []string, e *Env) int {
 		err = g.offer(ctx)
 	}
 	if err == nil {
+		// It idles for most of its life: what the start took is given back.
+		debug.FreeOSMemory()
 		err = g.Run(ctx)
 	}
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // groups gathers changed blocks into tasks: those with sources and those
-// without, as many into one as its size allows, so that all of them profit
-// from what the first teach the patch's model.
+// without, as many into one as its size allows: what is alike in several then
+// packs well.
 type groups struct {
 	patches, replaced task
 	done              []task

@@ -1,9 +1,6 @@
 package patch
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -22,11 +19,8 @@ type Applier struct {
 // Apply is the function [Apply], once there is room for it.
 func (a *Applier) Apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch []byte) error {
 	need := int64(baseMemory)
-	if h, err := readHeader(bufio.NewReader(bytes.NewReader(patch))); err == nil {
-		need += int64(h.segments) * segmentMemory
-		if len(h.oldFrames)+len(h.frames) > 0 {
-			need = MaxMemory
-		}
+	if h, _, err := readHeader(patch); err == nil {
+		need = h.memory()
 	}
 	a.mu.Lock()
 	a.done.L = &a.mu
@@ -52,105 +46,87 @@ func (a *Applier) Apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize i
 // Memory is at most MaxMemory beside the patch, and time in proportion to the
 // sizes, whatever the patch says.
 func Apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch []byte) error {
-	return Stream(dst, newSize, old, oldSize, bytes.NewReader(patch))
+	return watch(dst, newSize, old, oldSize, patch, func(int64, int64) {})
 }
 
-// Stream is Apply for a patch that is read as it is used up: a reader that
-// counts can tell how much of it which part of the new data took.
-func Stream(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch io.Reader) error {
-	if err := apply(dst, newSize, old, oldSize, bufio.NewReaderSize(patch, 512)); err != nil {
-		return fmt.Errorf("patch: %w", err)
-	}
-	return nil
+// Watch applies a patch and keeps nothing, but says every now and then how many
+// bytes have been made, and how many of the patch that took.
+func Watch(newSize int64, old io.ReaderAt, oldSize int64, patch []byte, each func(made, used int64)) error {
+	return watch(io.Discard, newSize, old, oldSize, patch, each)
 }
 
-func apply(dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, in *bufio.Reader) error {
-	h, err := readHeader(in)
+func watch(
+	dst io.Writer, newSize int64, old io.ReaderAt, oldSize int64, patch []byte, each func(made, used int64),
+) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("patch: %w", err)
+		}
+	}()
+	h, rest, err := readHeader(patch)
 	if err != nil {
 		return err
 	}
 	if h.oldSize != oldSize || h.newSize != newSize {
 		return fmt.Errorf("leads from %d bytes to %d, want from %d to %d", h.oldSize, h.newSize, oldSize, newSize)
 	}
-	if err := h.fits(); err != nil {
-		return err
+	if h.memory() > MaxMemory {
+		return errMemory
 	}
-	freshView, err := newView(nil, newSize, h.frames)
+	in, err := newInput(rest, &h.sizes)
 	if err != nil {
 		return err
 	}
-	if freshView.size != h.viewSize {
-		return errHeader
+	defer in.close()
+	a := &applying{
+		header: h, in: in, old: old, dst: dst, each: each, head: int64(len(patch) - len(rest)),
+		plain: plain{in: in, old: newWindow(old, oldSize, h.frames), equal: -1},
+		buf:   make([]byte, zframe.MaxBlock),
 	}
-	oldView, err := h.unpack(old)
-	if err != nil {
-		return err
-	}
-	c := newDecoder(in)
-	segments := make([]segment, h.segments)
-	codeSegments(c, segments)
-	if err := checkSegments(segments, oldView.size, h.viewSize); err != nil {
-		return err
-	}
-	w := newWorker(c, oldView, segments, h)
-	for _, p := range freshView.pieces {
-		if p.frame != nil {
-			err = w.decode(p.frame, dst)
-		} else {
-			err = w.copyPlain(dst, p.size)
-		}
-		if err != nil {
+	return a.run()
+}
+
+// applying is one run of Apply.
+type applying struct {
+	*header
+	in    *input
+	old   io.ReaderAt
+	dst   io.Writer
+	made  int64 // bytes written
+	each  func(made, used int64)
+	head  int64 // bytes of the patch's header
+	plain plain
+	buf   []byte
+
+	blocks  int   // of all frames made
+	content int64 // likewise, bytes
+}
+
+func (a *applying) run() error {
+	at := int64(0)
+	for _, f := range a.frames {
+		if err := a.copyPlain(f.at - at); err != nil {
 			return err
 		}
-	}
-	return c.err
-}
-
-// unpack takes the old frames apart.
-func (h *header) unpack(old io.ReaderAt) (*view, error) {
-	space := h.room()
-	for _, f := range h.oldFrames {
-		size, length := f.size, f.length
-		if size > h.oldSize || f.at > h.oldSize-size {
-			return nil, errHeader
+		if err := a.frame(f); err != nil {
+			return err
 		}
-		r := bufio.NewReaderSize(io.NewSectionReader(old, f.at, size), piece)
-		if err := f.unpack(r, length, &space, nil); err != nil {
-			return nil, fmt.Errorf("old frame: %w", err)
-		}
-		if f.size != size || f.length != length {
-			return nil, fmt.Errorf("old frame: %d bytes in %d, want %d in %d", f.length, f.size, length, size)
-		}
+		at = f.at + f.size
 	}
-	return newView(old, h.oldSize, h.oldFrames)
-}
-
-// checkSegments compares segments with the data they divide.
-func checkSegments(segments []segment, oldSize, newSize int64) error {
-	total := int64(0)
-	for _, s := range segments {
-		total += int64(s.copied) + int64(s.added)
-		if total > newSize || int64(s.old)+int64(s.copied) > oldSize {
-			return errors.New("a segment outside of the data")
-		}
+	if err := a.copyPlain(a.newSize - at); err != nil {
+		return err
 	}
-	if total != newSize {
-		return fmt.Errorf("segments of %d bytes, want %d", total, newSize)
-	}
-	return nil
+	return a.in.finished()
 }
 
 // copyPlain writes data that is in no frame.
-func (w *worker) copyPlain(dst io.Writer, size int64) error {
-	if w.fresh == nil {
-		w.fresh = make([]byte, zframe.MaxBlock)
-	}
+func (a *applying) copyPlain(size int64) error {
 	for size > 0 {
-		b := w.fresh[:min(size, piece)]
-		if err := w.fill(b); err != nil {
+		b := a.buf[:min(size, lineSize)]
+		if err := a.plain.fill(b); err != nil {
 			return err
 		}
-		if _, err := dst.Write(b); err != nil {
+		if err := a.write(b); err != nil {
 			return err
 		}
 		size -= int64(len(b))
@@ -158,58 +134,14 @@ func (w *worker) copyPlain(dst io.Writer, size int64) error {
 	return nil
 }
 
-// decode puts a frame together.
-func (w *worker) decode(f *frame, dst io.Writer) error {
-	p := w.start(f)
-	written := int64(0)
-	write := func(b []byte) error {
-		if written += int64(len(b)); written > f.size {
-			return fmt.Errorf("new frame: more than %d bytes", f.size)
-		}
-		_, err := dst.Write(b)
+func (a *applying) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if _, err := a.dst.Write(b); err != nil {
 		return err
 	}
-	if err := write(p.bytes(nil, 0)); err != nil {
-		return err
-	}
-	if w.fresh == nil {
-		w.fresh = make([]byte, zframe.MaxBlock)
-	}
-	var b zframe.Block
-	var z zframe.Writer
-	var out []byte
-	for at := int64(0); !b.Last; at += int64(b.Size) {
-		b = zframe.Block{Sequences: b.Sequences[:0]}
-		p.head(&b)
-		if b.Size > zframe.MaxBlock || int64(b.Size) > f.length-at {
-			return errParse
-		}
-		fresh := w.fresh[:b.Size]
-		if err := w.fill(fresh); err != nil {
-			return err
-		}
-		if err := p.rest(&b, uint32(at), fresh); err != nil {
-			return err
-		}
-		var err error
-		if out, err = z.Append(out[:0], &b, fresh); err != nil {
-			return fmt.Errorf("new frame: %w", err)
-		}
-		if err := write(out); err != nil {
-			return err
-		}
-		if b.Last && at+int64(b.Size) != f.length {
-			return errParse
-		}
-		if w.c.err != nil {
-			return w.c.err
-		}
-	}
-	if err := write(p.bytes(nil, 0)); err != nil {
-		return err
-	}
-	if written != f.size {
-		return fmt.Errorf("new frame: %d bytes, want %d", written, f.size)
-	}
+	a.made += int64(len(b))
+	a.each(a.made, a.head+a.in.used(&a.sizes))
 	return nil
 }

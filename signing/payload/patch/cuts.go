@@ -10,8 +10,8 @@ import (
 const minPacked = 512 << 10
 
 // Frames gives where the large Zstandard frames in data start and end. What a
-// frame unpacks to takes memory, so data that has several is better patched in
-// parts, one for each.
+// frame is taken apart into takes memory, so data that has several is better
+// patched in parts, one for each.
 func Frames(data []byte) (frames [][2]int) {
 	for at := 0; ; {
 		i := bytes.Index(data[at:], []byte(zframe.Magic))

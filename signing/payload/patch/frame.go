@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -9,162 +10,247 @@ import (
 	"slipway/signing/payload/patch/zframe"
 )
 
-// frame is a Zstandard frame inside data, taken apart.
-type frame struct {
-	at, size int64 // of the frame, in the data
-	length   int64 // of its content
-	base     int64 // of its content in the view
+// minFrame is the smallest content of a frame that is worth it, in bytes.
+const minFrame = 64 << 10
 
-	taken   int64 // memory that the rest takes
-	content content
-	parse   parse
-}
-
-const (
-	// minFrame is the smallest content of a frame that is worth it, in bytes.
-	minFrame = 64 << 10
-	// maxFrames bounds the frames in one patch.
-	maxFrames = 16
-	// maxContent bounds the content of a frame, in bytes.
-	maxContent = 128 << 20
-)
-
-// unpack reads a frame from r. If same is set, which is what r holds, the frame
-// has to be one that can be put together again to that.
-func (f *frame) unpack(r io.Reader, length int64, room *room, same []byte) error {
-	z, err := zframe.NewReader(r)
-	if err != nil {
-		return err
-	}
-	before := room.left
-	f.content = content{limit: length, room: room}
-	f.parse = parse{room: room}
-	recent := zframe.StartOffsets
-	var b zframe.Block
-	var check checker
-	for {
-		at := uint32(f.content.size)
-		err := z.Next(&b, &f.content)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if same != nil {
-			if err := check.block(&b, &f.content, same[:z.Size()]); err != nil {
-				return err
-			}
-		}
-		for _, s := range b.Sequences {
-			at += s.Literals
-			if err := f.parse.add(at, s.Match, recent.Offset(s)); err != nil {
-				return err
-			}
-			at += s.Match
-		}
-	}
-	f.size, f.length, f.taken = z.Size(), f.content.size, before-room.left
-	return nil
-}
-
-// checker puts blocks together and compares them with what they were.
-type checker struct {
-	w          zframe.Writer
-	fresh, out []byte
-}
-
-var errOther = errors.New("a frame that cannot be put together again")
-
-// block checks the block that the content and what was read of the frame end
-// with.
-func (k *checker) block(b *zframe.Block, c *content, read []byte) (err error) {
-	k.fresh = append(k.fresh[:0], make([]byte, b.Size)...)
-	c.read(k.fresh, c.size-int64(b.Size))
-	if k.out, err = k.w.Append(k.out[:0], b, k.fresh); err != nil {
-		return err
-	}
-	if !bytes.HasSuffix(read, k.out) {
-		return errOther
-	}
-	return nil
+// found is a frame that was found in data.
+type found struct {
+	at, size int64
+	content  int64 // bytes
+	blocks   int
 }
 
 // findFrames finds the frames in data that can be taken apart and put together
 // again, to the same bytes if again is set.
-func findFrames(data []byte, again bool) []*frame {
-	var found []*frame
-	for at := 0; len(found) < maxFrames; {
+func findFrames(data []byte, again bool) (all []found) {
+	content, blocks := int64(0), 0
+	for at := 0; len(all) < maxFrames; {
 		i := bytes.Index(data[at:], []byte(zframe.Magic))
 		if i < 0 {
 			break
 		}
 		at += i
-		f := &frame{at: int64(at)}
-		var same []byte
-		if again {
-			same = data[at:]
-		}
-		err := f.unpack(bytes.NewReader(data[at:]), maxContent, &room{1 << 40}, same)
-		if err == nil && f.length >= minFrame {
-			found = append(found, f)
+		f, err := tryFrame(data[at:], again)
+		if err == nil && f.content >= minFrame && content+f.content <= maxContent && blocks+f.blocks <= maxBlocks {
+			f.at = int64(at)
+			all = append(all, f)
 			at += int(f.size)
+			content, blocks = content+f.content, blocks+f.blocks
 		} else {
 			at += len(zframe.Magic)
 		}
 	}
-	return found
+	return all
 }
 
-// worker makes new data and its frames, or codes them.
-type worker struct {
-	*run
-	parser    *parser
-	oldFrames []*frame
-	frames    int    // started
-	fresh     []byte // decoder: a block's content
+// tryFrame takes the frame at the start of data apart.
+func tryFrame(data []byte, again bool) (f found, err error) {
+	r := bytes.NewReader(data)
+	var p parse
+	var w zframe.Writer
+	var out []byte
+	size, err := p.unpack(r, func(b *zframe.Block) (err error) {
+		p = parse{} // only sizes matter
+		f.content += int64(b.Size)
+		f.blocks++
+		if !again {
+			return nil
+		}
+		if out, err = w.Append(out[:0], b); err != nil {
+			return err
+		}
+		if read := data[:len(data)-r.Len()]; !bytes.HasSuffix(read, out) {
+			return errParse
+		}
+		return nil
+	})
+	f.size = size
+	return f, err
 }
 
-func newWorker(c *coder, old *view, segments []segment, h *header) *worker {
-	t := newTables()
-	w := &worker{run: newRun(c, t, old, segments), oldFrames: h.oldFrames}
-	if len(h.frames) > 0 {
-		w.mapSegments(h.viewSize)
-		w.parser = newParser(w.run, t)
+// contentOf gives what a frame unpacks to.
+func contentOf(packed []byte) (content []byte, err error) {
+	var p parse
+	recent := zframe.StartOffsets
+	_, err = p.unpack(bytes.NewReader(packed), func(b *zframe.Block) (err error) {
+		p = parse{} // not needed, and large
+		content, err = b.AppendContent(content, &recent)
+		return err
+	})
+	return content, err
+}
+
+// alikeIn gives the runs of content that two frames have in common.
+func alikeIn(old, fresh []byte) ([]likeRun, error) {
+	was, err := contentOf(old)
+	if err != nil {
+		return nil, err
 	}
-	return w
-}
-
-// start starts a new frame: it is taken to be like the old one of its number.
-func (w *worker) start(f *frame) *parser {
-	var old *frame
-	if w.frames < len(w.oldFrames) {
-		old = w.oldFrames[w.frames]
+	is, err := contentOf(fresh)
+	if err != nil {
+		return nil, err
 	}
-	w.frames++
-	w.parser.start(old, f)
-	return w.parser
+	segments, err := findSegments(was, is)
+	return runsOf(segments), err
 }
 
-// newView makes the view of old data in which frames are taken apart.
-func newView(r io.ReaderAt, size int64, frames []*frame) (*view, error) {
-	v := &view{r: r}
-	add := func(size, from int64, f *frame) {
-		if size > 0 {
-			v.pieces = append(v.pieces, viewPiece{v.size, size, from, f})
-			v.size += size
+// frame writes a frame of the new data, and says in f what there is to know.
+func (o *output) frame(f *frame, old, fresh []byte) error {
+	alike, err := alikeIn(old, fresh)
+	if err != nil {
+		return err
+	}
+	p := new(parse)
+	if _, err := p.unpack(bytes.NewReader(old), func(*zframe.Block) error { return nil }); err != nil {
+		return err
+	}
+	f.matches, f.literals, f.runs = int64(len(p.matches)), int64(len(p.literals)), int64(len(alike))
+	o.runs(alike)
+	w := newGuesser(p, newLikeness(alike))
+	z, err := zframe.NewReader(bytes.NewReader(fresh))
+	if err != nil {
+		return err
+	}
+	o.text(blocks, z.Header)
+	var b zframe.Block
+	place := uint32(0)
+	for {
+		if err := z.Next(&b); err == io.EOF {
+			break
+		} else if err != nil {
+			return err
+		}
+		o.block(w, &b, place)
+		place += uint32(b.Size)
+	}
+	o.text(blocks, z.Trailer)
+	return nil
+}
+
+// minAlike is the shortest copy that says where content has gone, in bytes.
+const minAlike = 24
+
+// runsOf gives the runs of content that is alike, the first at 0.
+func runsOf(segments []segment) []likeRun {
+	all := []likeRun{{}}
+	at := uint32(0)
+	for _, s := range segments {
+		last := &all[len(all)-1]
+		switch {
+		case s.copied < minAlike || s.old-last.old == at-last.at:
+		case at == 0:
+			last.old = s.old
+		default:
+			all = append(all, likeRun{at, s.old})
+		}
+		at += s.copied + s.added
+	}
+	return all
+}
+
+func (o *output) runs(all []likeRun) {
+	var last likeRun
+	for _, r := range all {
+		o.number(runs, uint64(r.at-last.at))
+		o.signed(runs, int64(r.old)-int64(last.old)-int64(r.at-last.at))
+		last = r
+	}
+}
+
+// runs reads the runs of a frame.
+func (in *input) runs(n int64) ([]likeRun, error) {
+	if n == 0 {
+		return nil, errRuns
+	}
+	all := make([]likeRun, n)
+	at, old := int64(0), int64(0)
+	for i := range all {
+		step := int64(in.s[runs].number(maxContent))
+		at += step
+		old += step + in.s[runs].signed()
+		if in.err != nil {
+			return nil, in.err
+		}
+		if at > maxContent || old < 0 || old > maxContent || (i == 0) != (step == 0) {
+			return nil, errRuns
+		}
+		all[i] = likeRun{uint32(at), uint32(old)}
+	}
+	return all, nil
+}
+
+var errRuns = errors.New("no runs, or out of order")
+
+// unpack takes the old frame apart.
+func (f *frame) unpack(old io.ReaderAt) (*parse, error) {
+	p := &parse{
+		matches: make([]match, 0, f.matches+2), literals: make([]byte, 0, f.literals),
+		marks: make([]mark, 0, f.matches/markEvery+1),
+	}
+	r := bufio.NewReaderSize(io.NewSectionReader(old, f.oldAt, f.oldSize), 64<<10)
+	size, err := p.unpack(r, func(b *zframe.Block) error {
+		matches, literals := len(p.matches)+len(b.Sequences), len(p.literals)+len(b.Literals)
+		if int64(matches) > f.matches || int64(literals) > f.literals {
+			return errOldFrame
+		}
+		return nil
+	})
+	if err == nil && (size != f.oldSize ||
+		int64(len(p.matches)) != f.matches || int64(len(p.literals)) != f.literals) {
+		err = errOldFrame
+	}
+	if err != nil {
+		return nil, fmt.Errorf("old frame: %w", err)
+	}
+	return p, nil
+}
+
+var errOldFrame = errors.New("is another one")
+
+// frame makes a frame and writes it to dst.
+func (a *applying) frame(f *frame) error {
+	p, err := f.unpack(a.old)
+	if err != nil {
+		return err
+	}
+	alike, err := a.in.runs(f.runs)
+	if err != nil {
+		return err
+	}
+	w := newGuesser(p, newLikeness(alike))
+	left := f.size
+	write := func(b []byte) error {
+		if left -= int64(len(b)); left < 0 {
+			return fmt.Errorf("new frame: more than %d bytes", f.size)
+		}
+		return a.write(b)
+	}
+	if err := write(a.in.s[blocks].text(maxTable)); err != nil {
+		return err
+	}
+	var b zframe.Block
+	var z zframe.Writer
+	var out []byte
+	for place := uint32(0); !b.Last; place += uint32(b.Size) {
+		if err := a.in.block(w, &b, place, a.buf); err != nil {
+			return err
+		}
+		a.blocks++
+		if a.content += int64(b.Size); a.blocks > maxBlocks || a.content > maxContent {
+			return fmt.Errorf("new frame: more than %d blocks or %d bytes of content", maxBlocks, maxContent)
+		}
+		if out, err = z.Append(out[:0], &b); err != nil {
+			return fmt.Errorf("new frame: %w", err)
+		}
+		if err := write(out); err != nil {
+			return err
 		}
 	}
-	at := int64(0)
-	for _, f := range frames {
-		if f.at < at || f.size <= 0 || f.size > size-f.at {
-			return nil, fmt.Errorf("a frame of %d bytes at %d", f.size, f.at)
-		}
-		add(f.at-at, at, nil)
-		f.base = v.size
-		add(f.length, 0, f)
-		at = f.at + f.size
+	if err := write(a.in.s[blocks].text(maxTable)); err != nil {
+		return err
 	}
-	add(size-at, at, nil)
-	return v, nil
+	if left > 0 {
+		return fmt.Errorf("new frame: %d bytes are missing", left)
+	}
+	return nil
 }

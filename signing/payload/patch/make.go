@@ -1,30 +1,21 @@
 package patch
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-
-	"slipway/signing/payload/patch/zframe"
 )
 
 // Make gives a patch that turns old into fresh. Memory is about six times the
-// old data, and that of the frames in both.
+// old data, or what its frames unpack to.
 func Make(old, fresh []byte) ([]byte, error) {
 	if len(old) > MaxSize || len(fresh) > MaxSize {
 		return nil, fmt.Errorf("patch: from %d to %d bytes, at most %d are allowed", len(old), len(fresh), MaxSize)
 	}
-	frames := findFrames(fresh, true)
-	var oldFrames []*frame
-	if len(frames) > 0 {
-		oldFrames = alike(findFrames(old, false), frames)
-	}
-	b, err := makePatch(old, fresh, oldFrames, frames)
-	if errors.Is(err, errMemory) && len(frames) > 0 {
-		b, err = makePatch(old, fresh, nil, nil)
+	b, err := makePatch(old, fresh, pairFrames(old, fresh))
+	if errors.Is(err, errMemory) {
+		b, err = makePatch(old, fresh, nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("patch: %w", err)
@@ -32,126 +23,80 @@ func Make(old, fresh []byte) ([]byte, error) {
 	return b, nil
 }
 
-// alike picks, for each new frame, the old one that is nearest in size.
-func alike(old, frames []*frame) (picked []*frame) {
+// pairFrames finds new frames, and for each an old one that is as large. Both
+// are in the order of the data.
+func pairFrames(old, fresh []byte) (pairs []*frame) {
+	is := findFrames(fresh, true)
+	if len(is) == 0 {
+		return nil
+	}
+	was := alike(findFrames(old, false), is)
+	for i, f := range was {
+		pairs = append(pairs, &frame{oldAt: f.at, oldSize: f.size, at: is[i].at, size: is[i].size})
+	}
+	return pairs
+}
+
+// alike picks, for each new frame, the old one that is nearest in size, until
+// there are no more.
+func alike(old, frames []found) (picked []found) {
 	for _, f := range frames {
 		if len(old) == 0 {
 			break
 		}
 		best := 0
 		for i := range old {
-			if distance(old[i].length, f.length) < distance(old[best].length, f.length) {
+			if distance(old[i].content, f.content) < distance(old[best].content, f.content) {
 				best = i
 			}
 		}
 		picked = append(picked, old[best])
 		old = slices.Delete(old, best, best+1)
 	}
-	slices.SortFunc(picked, func(a, b *frame) int { return cmp.Compare(a.at, b.at) })
+	slices.SortFunc(picked, func(a, b found) int { return cmp.Compare(a.at, b.at) })
 	return picked
 }
 
 func distance(a, b int64) int64 { return max(a-b, b-a) }
 
 // makePatch makes a patch with these frames taken apart.
-func makePatch(old, fresh []byte, oldFrames, frames []*frame) ([]byte, error) {
-	oldView, err := newView(bytes.NewReader(old), int64(len(old)), oldFrames)
-	if err != nil {
-		return nil, err
-	}
-	freshView, err := newView(bytes.NewReader(fresh), int64(len(fresh)), frames)
-	if err != nil {
-		return nil, err
-	}
-	h := &header{int64(len(old)), int64(len(fresh)), freshView.size, 0, oldFrames, frames}
-	if err := h.fits(); err != nil {
-		return nil, err
-	}
-	data := make([]byte, freshView.size)
-	if err := freshView.readAt(data, 0); err != nil {
-		return nil, err
-	}
+func makePatch(old, fresh []byte, frames []*frame) ([]byte, error) {
+	h := &header{oldSize: int64(len(old)), newSize: int64(len(fresh)), frames: frames}
+	var o output
 	for _, f := range frames {
-		f.content, f.parse = content{}, parse{} // it is all in data now
-	}
-	segments, err := findSegments(oldView, data)
-	if err != nil {
-		return nil, err
-	}
-	h.segments = len(segments)
-	if err := h.fits(); err != nil {
-		return nil, err
-	}
-	c := newEncoder()
-	codeSegments(c, segments)
-	w := newWorker(c, oldView, segments, h)
-	for _, p := range freshView.pieces {
-		part := data[:p.size]
-		data = data[p.size:]
-		if p.frame != nil {
-			err = w.encode(p.frame, fresh[p.frame.at:p.frame.at+p.frame.size], part)
-		} else {
-			err = w.plain(part)
-		}
+		err := o.frame(f, old[f.oldAt:f.oldAt+f.oldSize], fresh[f.at:f.at+f.size])
 		if err != nil {
 			return nil, err
 		}
 	}
-	return append(h.append(nil), c.finish()...), nil
+	if h.memory() > MaxMemory {
+		return nil, errMemory
+	}
+	var was, is []byte // without frames
+	oldAt, at := int64(0), int64(0)
+	for _, f := range frames {
+		was, is = append(was, old[oldAt:f.oldAt]...), append(is, fresh[at:f.at]...)
+		oldAt, at = f.oldAt+f.oldSize, f.at+f.size
+	}
+	was, is = append(was, old[oldAt:]...), append(is, fresh[at:]...)
+	segments, err := findSegments(was, is)
+	if err != nil {
+		return nil, err
+	}
+	o.plain(was, is, few(segments, maxSegments))
+	packed, sizes, err := o.pack()
+	if err != nil {
+		return nil, err
+	}
+	h.sizes = sizes
+	return append(h.append(nil), packed...), nil
 }
 
 // findSegments compares two versions.
-func findSegments(old *view, fresh []byte) ([]segment, error) {
-	data := make([]byte, old.size)
-	if err := old.readAt(data, 0); err != nil {
-		return nil, err
-	}
-	sa, err := suffixes(data)
+func findSegments(old, fresh []byte) ([]segment, error) {
+	sa, err := suffixes(old)
 	if err != nil {
 		return nil, err
 	}
-	return newMatcher(data, fresh, sa).segments(), nil
-}
-
-// plain codes data that is in no frame.
-func (w *worker) plain(data []byte) error {
-	for len(data) > 0 {
-		n := min(len(data), piece)
-		if err := w.fill(data[:n]); err != nil {
-			return err
-		}
-		data = data[n:]
-	}
-	return nil
-}
-
-// encode codes a frame whose content is known.
-func (w *worker) encode(f *frame, packed, data []byte) error {
-	p := w.start(f)
-	z, err := zframe.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return err
-	}
-	p.bytes(z.Header, 0)
-	sink := &content{limit: f.length, room: &room{1 << 40}}
-	var b zframe.Block
-	at := uint32(0)
-	for {
-		if err := z.Next(&b, sink); err == io.EOF {
-			break
-		} else if err != nil {
-			return err
-		}
-		fresh := data[at : int(at)+b.Size]
-		p.head(&b)
-		if err := w.fill(fresh); err != nil {
-			return err
-		}
-		if err := p.rest(&b, at, fresh); err != nil {
-			return err
-		}
-		at += uint32(b.Size)
-	}
-	p.bytes(z.Trailer, 0)
-	return nil
+	return newMatcher(old, fresh, sa).segments(), nil
 }

@@ -1,13 +1,5 @@
 package patch
 
-// segment says how a piece of the new data comes about: copied bytes of the
-// old data, some of them different, and then added bytes that are in none.
-type segment struct {
-	old    uint32 // where the copied bytes start in the old data
-	copied uint32
-	added  uint32
-}
-
 // matcher finds the segments by the method of bsdiff: Percival, "Naive
 // differences of executable code", 2003. A copy goes on over differences for
 // as long as at least half of its bytes are equal.
@@ -214,22 +206,3 @@ func (m *matcher) longest(scan int) (length, pos int) {
 
 // maxMatch bounds the work of one search.
 const maxMatch = 1 << 16
-
-// codeSegments codes the list of segments: what a decoder is given is filled in.
-func codeSegments(c *coder, segments []segment) {
-	copied, added, moved := newNumbers(1), newNumbers(1), newNumbers(2)
-	end, sign := int64(0), even
-	for i := range segments {
-		s := &segments[i]
-		s.copied = c.number(&copied[0], s.copied)
-		s.added = c.number(&added[0], s.added)
-		move := int64(s.old) - end
-		negative := c.adaptive(&sign, boolBit(move < 0))
-		move = int64(c.number(&moved[negative], uint32(max(move, -move))))
-		if negative != 0 {
-			move = -move
-		}
-		s.old = uint32(end + move)
-		end = int64(s.old) + int64(s.copied)
-	}
-}

@@ -2,147 +2,173 @@
 // both. It is made for programs: most of a new version is like the old one but
 // for addresses that differ all over it, a few bytes each.
 //
-// A patch lists segments by the method of bsdiff: bytes copied from the old
-// data, with the differences they need, and bytes added that nothing old is
-// like. Everything is coded by one arithmetic coder whose models learn as they
-// go, so that a patch needs no further compression.
+// A patch is made by the method of bsdiff: bytes are copied from the old data,
+// with the differences they need, and bytes added that nothing old is like.
+// Numbers and bytes of a kind are gathered in a stream of their own, packed by
+// zstd, so that applying a patch is hardly more than unpacking it.
 //
-// Zstandard frames in the data, such as a kernel's, are taken apart first: the
-// patch leads from the old content to the new one, and then states what the
-// compressor decided, most of which follows from the old frame or the content
-// itself. The frame is put together again to the bit by package zframe; no
-// compressor has to exist where the patch is applied.
+// Zstandard frames in the data, such as a kernel's, are not compared as they
+// are, nor by their content: they are taken apart into the literals and the
+// matches that the compressor wrote, of which most follow from those of the old
+// frame at the same place. The frame is put together again to the bit by
+// package zframe; neither compressor nor content has to exist where the patch
+// is applied.
 //
-// Layout of a patch:
+// Layout of a patch, numbers as of encoding/binary's Uvarint:
 //
-//	format, 1 byte: 1
-//	header, numbers as of encoding/binary's Uvarint: sizes of the old data and
-//	  the new, of the new with its frames taken apart; counts of segments, old
-//	  frames, new frames; for each frame, the old ones first: place and size in
-//	  the data, size of its content
-//	coded: the segments, then the new data from front to end
+//	format, 1 byte: 2
+//	header: sizes of the old data and of the new; count of frames; for each
+//	  frame, in the order of the new data: place and size in the old data, how
+//	  many matches and literals that has; place and size in the new data; how
+//	  many runs of content are alike
+//	for each stream: its size in the patch
+//	the streams: pieces, each headed by its size and its packed size; if these
+//	  are equal it is not packed, else a Zstandard frame
 //
-// What the models do is the format: whoever changes them changes the number.
-// Making patches is deterministic. The package uses the standard library only.
+// Making patches is deterministic. The package uses the standard library and
+// klauspost/compress.
 package patch
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 )
 
 const (
-	format = 1
-	piece  = 64 << 10 // bytes coded at a time
+	format = 2
 
 	// MaxSize bounds the old and the new data, in bytes.
 	MaxSize = 256 << 20
 	// MaxMemory bounds what Apply takes beside the patch and the old data, in
 	// bytes. Make makes no patch that needs more.
-	MaxMemory = 64 << 20
+	MaxMemory = 60 << 20
 
-	// baseMemory is what models and buffers take, frameMemory what they take
-	// more if there are frames, segmentMemory what a segment does.
-	baseMemory    = 8 << 20
-	frameMemory   = historyMemory + 2<<20
-	segmentMemory = 24
-	maxSegments   = 1 << 20
+	// baseMemory is what streams and buffers take, frameMemory what they take
+	// more if there are frames.
+	baseMemory  = streams*maxPiece + 4<<20
+	frameMemory = 4 << 20
 )
 
 // header is what a patch begins with.
 type header struct {
-	oldSize, newSize  int64
-	viewSize          int64 // of the new data with its frames taken apart
-	segments          int
-	oldFrames, frames []*frame
+	oldSize, newSize int64
+	frames           []*frame
+	sizes            [streams]int64 // of the streams in the patch
+}
+
+// frame is a Zstandard frame in the new data, and the one in the old data that
+// it is like.
+type frame struct {
+	oldAt, oldSize    int64 // bytes
+	matches, literals int64 // of the old frame
+	at, size          int64 // in the new data, bytes
+	runs              int64 // of content that both have
+}
+
+// What bounds the time that a patch takes, whatever it says.
+const (
+	// maxSegments bounds the segments, each of which may read elsewhere.
+	maxSegments = 1 << 20
+	// maxFrames, maxBlocks and maxContent bound the frames in one patch, their
+	// blocks, and their content in bytes.
+	maxFrames  = 16
+	maxBlocks  = 1 << 16
+	maxContent = 128 << 20
+)
+
+// fields are the numbers of a frame, in the order of the header.
+func (f *frame) fields() []*int64 {
+	return []*int64{&f.oldAt, &f.oldSize, &f.matches, &f.literals, &f.at, &f.size, &f.runs}
 }
 
 func (h *header) append(b []byte) []byte {
 	b = append(b, format)
-	for _, v := range []int64{h.oldSize, h.newSize, h.viewSize, int64(h.segments), int64(len(h.oldFrames)), int64(len(h.frames))} {
+	for _, v := range []int64{h.oldSize, h.newSize, int64(len(h.frames))} {
 		b = binary.AppendUvarint(b, uint64(v))
 	}
-	for _, all := range [][]*frame{h.oldFrames, h.frames} {
-		for _, f := range all {
-			for _, v := range []int64{f.at, f.size, f.length} {
-				b = binary.AppendUvarint(b, uint64(v))
-			}
+	for _, f := range h.frames {
+		for _, v := range f.fields() {
+			b = binary.AppendUvarint(b, uint64(*v))
 		}
+	}
+	for _, v := range h.sizes {
+		b = binary.AppendUvarint(b, uint64(v))
 	}
 	return b
 }
 
-var errHeader = errors.New("bad header")
+var (
+	errHeader = errors.New("bad header")
+	errShort  = errors.New("ends too early")
+	errMemory = fmt.Errorf("takes more than %d MiB of memory", MaxMemory>>20)
+)
 
-func readHeader(r *bufio.Reader) (*header, error) {
-	if b, err := r.ReadByte(); err != nil {
-		return nil, noEOF(err)
-	} else if b != format {
-		return nil, fmt.Errorf("format %d, want %d", b, format)
+// readHeader reads the header of a patch and gives the rest.
+func readHeader(b []byte) (*header, []byte, error) {
+	if len(b) == 0 {
+		return nil, nil, errShort
 	}
-	number := func(limit int64) (int64, error) {
-		v, err := binary.ReadUvarint(r)
-		if err != nil {
-			return 0, noEOF(err)
-		}
-		if v > uint64(limit) {
-			return 0, errHeader
-		}
-		return int64(v), nil
+	if b[0] != format {
+		return nil, nil, fmt.Errorf("format %d, want %d", b[0], format)
 	}
+	b = b[1:]
 	h := new(header)
-	var segments, oldFrames, newFrames int64
-	for _, f := range []struct {
-		to    *int64
-		limit int64
-	}{
-		{&h.oldSize, MaxSize}, {&h.newSize, MaxSize}, {&h.viewSize, maxContent},
-		{&segments, maxSegments}, {&oldFrames, maxFrames}, {&newFrames, maxFrames},
-	} {
-		var err error
-		if *f.to, err = number(f.limit); err != nil {
-			return nil, err
-		}
+	var frames int64
+	if err := readNumbers(&b, MaxSize, &h.oldSize, &h.newSize); err != nil {
+		return nil, nil, err
 	}
-	h.segments = int(segments)
-	for i := range oldFrames + newFrames {
+	if err := readNumbers(&b, maxFrames, &frames); err != nil {
+		return nil, nil, err
+	}
+	at, oldAt := int64(0), int64(0)
+	for range frames {
 		f := new(frame)
-		for _, to := range []*int64{&f.at, &f.size, &f.length} {
-			var err error
-			if *to, err = number(maxContent); err != nil {
-				return nil, err
-			}
+		if err := readNumbers(&b, MaxSize, f.fields()...); err != nil {
+			return nil, nil, err
 		}
-		if i < oldFrames {
-			h.oldFrames = append(h.oldFrames, f)
-		} else {
-			h.frames = append(h.frames, f)
+		if f.oldAt < oldAt || f.oldAt+f.oldSize > h.oldSize || f.at < at || f.at+f.size > h.newSize {
+			return nil, nil, errHeader
+		}
+		oldAt, at = f.oldAt+f.oldSize, f.at+f.size
+		h.frames = append(h.frames, f)
+	}
+	for i := range h.sizes {
+		if err := readNumbers(&b, 1<<30, &h.sizes[i]); err != nil {
+			return nil, nil, err
 		}
 	}
-	return h, nil
+	return h, b, nil
 }
 
-// room is the memory left for frames, in bytes.
-func (h *header) room() room {
-	left := int64(MaxMemory - baseMemory - h.segments*segmentMemory)
+// readNumbers reads numbers up to a limit from the start of b.
+func readNumbers(b *[]byte, limit uint64, to ...*int64) error {
+	for _, to := range to {
+		v, n := binary.Uvarint(*b)
+		if n == 0 {
+			return errShort
+		}
+		if n < 0 || v > limit {
+			return errHeader
+		}
+		*to, *b = int64(v), (*b)[n:]
+	}
+	return nil
+}
+
+// memory is what it takes to apply the patch beside itself, in bytes.
+func (h *header) memory() int64 {
+	n := int64(baseMemory)
 	if len(h.frames) > 0 {
-		left -= frameMemory + h.viewSize/32
+		n += frameMemory
 	}
-	return room{left}
+	for _, f := range h.frames {
+		n += f.memory()
+	}
+	return n
 }
 
-// fits tells whether old frames that are unpacked fit into memory, and all else
-// beside them.
-func (h *header) fits() error {
-	room := h.room()
-	if h.segments > maxSegments {
-		return errMemory
-	}
-	taken := int64(0)
-	for _, f := range h.oldFrames {
-		taken += f.taken
-	}
-	return room.take(taken)
+// memory is what a frame takes beside frameMemory, in bytes.
+func (f *frame) memory() int64 {
+	return f.literals + f.matches*(matchMemory+markMemory/markEvery) + f.runs*runMemory
 }

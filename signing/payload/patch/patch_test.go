@@ -186,7 +186,7 @@ func TestDeterministic(t *testing.T) {
 // The format stands: what was written once is applied for ever. Files that are
 // not there are recorded.
 func TestFormat(t *testing.T) {
-	name := func(what string) string { return filepath.Join("testdata", "format-1."+what) }
+	name := func(what string) string { return filepath.Join("testdata", "format-2."+what) }
 	if _, err := os.Stat(name("patch")); os.IsNotExist(err) {
 		rnd := rand.New(rand.NewPCG(5, 5))
 		was := program(rnd, 70_000)
@@ -205,7 +205,7 @@ func TestFormat(t *testing.T) {
 		require.NoError(t, err)
 	}
 	got := apply(t, files[0], files[2], len(files[1]))
-	assert.True(t, bytes.Equal(files[1], got), "the models have changed: the format needs a new number")
+	assert.True(t, bytes.Equal(files[1], got), "what patches mean has changed: the format needs a new number")
 }
 
 func TestDamage(t *testing.T) {
@@ -214,18 +214,31 @@ func TestDamage(t *testing.T) {
 	old := append(program(rnd, 9000), pack(t, was, 2)...)
 	fresh := append(change(rnd, old[:9000], 3), pack(t, change(rnd, was, 9), 2)...)
 	p := roundTrip(t, old, fresh)
-	for range 150 {
-		bad := bytes.Clone(p)
-		if at := rnd.IntN(len(bad)); rnd.IntN(2) == 0 {
-			bad = bad[:at]
-		} else {
-			bad[at] ^= byte(1 << rnd.IntN(8))
-		}
+	try := func(bad []byte) {
+		t.Helper()
 		var out bytes.Buffer
 		err := patch.Apply(&out, int64(len(fresh)), bytes.NewReader(old), int64(len(old)), bad)
 		assert.LessOrEqual(t, out.Len(), len(fresh))
 		if err == nil {
 			assert.Len(t, out.Bytes(), len(fresh))
+		}
+	}
+	for _, p := range [][]byte{p, patch.Unpacked(t, p)} {
+		for at := range 60 { // the header, and more
+			for _, b := range []byte{0, 1, 0x7f, 0x80, 0xff} {
+				bad := bytes.Clone(p)
+				bad[at] = b
+				try(bad)
+			}
+		}
+		for range 400 {
+			bad := bytes.Clone(p)
+			if at := rnd.IntN(len(bad)); rnd.IntN(4) == 0 {
+				bad = bad[:at]
+			} else {
+				bad[at] ^= byte(1 << rnd.IntN(8))
+			}
+			try(bad)
 		}
 	}
 }
@@ -234,30 +247,53 @@ func TestRefuses(t *testing.T) {
 	old := []byte("old data")
 	good, err := patch.Make(old, []byte("new data"))
 	require.NoError(t, err)
-	head := func(v ...byte) []byte { return append([]byte{1}, v...) }
+	streams := make([]byte, patch.Streams) // all of them empty
+	head := func(v ...byte) []byte { return append(append([]byte{2}, v...), streams...) }
 	for _, c := range []struct {
 		name, want string
 		patch      []byte
 		size       int64
 	}{
-		{"empty", "patch: unexpected EOF", nil, 8},
-		{"other format", "patch: format 2, want 1", []byte{2}, 8},
+		{"empty", "patch: ends too early", nil, 8},
+		{"other format", "patch: format 1, want 2", []byte{1}, 8},
 		{"other size", "patch: leads from 8 bytes to 8, want from 8 to 9", good, 9},
-		{"short", "patch: a segment outside of the data", good[:8], 8},
+		{"short", "patch: ends too early", good[:len(good)-1], 8},
+		{"long", "patch: 1 bytes too many", append(good[:len(good):len(good)], 7), 8},
+		{"short header", "patch: ends too early", good[:3], 8},
 		{"too large", "patch: bad header", head(8, 0xff, 0xff, 0xff, 0xff, 0x7f), 8},
-		{"too many segments", "patch: bad header", head(8, 8, 8, 0xff, 0xff, 0xff, 1), 8},
-		{"too many frames", "patch: bad header", head(8, 8, 8, 1, 17, 0), 8},
-		{"frame outside", "patch: bad header", head(8, 8, 8, 1, 1, 0, 4, 5, 9), 8},
-		{"new frame outside", "patch: a frame of 9 bytes at 0", head(8, 8, 8, 1, 0, 1, 0, 9, 9), 8},
-		{"huge frame", "patch: bad header",
-			head(8, 8, 0x80, 0x80, 0x80, 0x80, 4, 0xff, 0xff, 63, 0, 1, 0, 8, 0x80, 0x80, 0x80, 0x80, 4), 8},
-		{"no segments", "patch: segments of 0 bytes, want 8", head(8, 8, 8, 0, 0, 0, 0, 0, 0, 0), 8},
+		{"too many frames", "patch: bad header", head(8, 8, 17), 8},
+		{"old frame outside", "patch: bad header", head(8, 8, 1, 4, 5, 0, 0, 0, 8, 1), 8},
+		{"new frame outside", "patch: bad header", head(8, 8, 1, 0, 8, 0, 0, 0, 9, 1), 8},
+		{"frames that overlap", "patch: bad header", head(8, 8, 2, 0, 8, 0, 0, 0, 4, 1, 0, 0, 0, 0, 3, 5, 1), 8},
+		{"huge frame", "patch: takes more than 60 MiB of memory", head(8, 8, 1, 0, 8, 0x80, 0x80, 0x80, 8, 0, 0, 8, 1), 8},
+		{"no frame", "patch: old frame: unexpected EOF", head(8, 8, 1, 0, 0, 9, 9, 0, 8, 1), 8},
+		{"bad frame", "patch: old frame: bad frame", head(8, 8, 1, 0, 8, 9, 9, 0, 8, 1), 8},
+		{"nothing", "patch: ends too early", head(8, 8, 0), 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := patch.Apply(io.Discard, c.size, bytes.NewReader(old), int64(len(old)), c.patch)
 			assert.EqualError(t, err, c.want)
 		})
 	}
+}
+
+// However much has moved, the old data is not read everywhere.
+func TestFewSegments(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(11, 11))
+	old := program(rnd, 100_000)
+	fresh := change(rnd, old, 200)
+	for _, most := range []int{100, 10, 1} {
+		p := patch.MakeFew(t, old, fresh, most)
+		require.True(t, bytes.Equal(fresh, apply(t, old, p, len(fresh))))
+	}
+}
+
+// A frame of nothing but blocks without content ends some time.
+func TestManyBlocks(t *testing.T) {
+	old := pack(t, program(rand.New(rand.NewPCG(12, 12)), 100_000), 2)
+	p, size := patch.EmptyBlocks(t, roundTrip(t, old, old), 1<<17)
+	err := patch.Apply(io.Discard, size, bytes.NewReader(old), int64(len(old)), p)
+	assert.EqualError(t, err, "patch: new frame: more than 65536 blocks or 134217728 bytes of content")
 }
 
 type broken struct{ error }
@@ -296,23 +332,30 @@ func TestApplier(t *testing.T) {
 	group.Wait()
 }
 
+// FuzzApply: whatever a patch says, no more is written than was asked for.
+// The seeds have streams that are not packed, so that changes reach what is in
+// them.
 func FuzzApply(f *testing.F) {
 	rnd := rand.New(rand.NewPCG(10, 10))
 	was := program(rnd, 70_000)
 	old := append(program(rnd, 900), pack(f, was, 2)...)
-	fresh := append(change(rnd, old[:900], 3), pack(f, change(rnd, was, 9), 2)...)
-	p, err := patch.Make(old, fresh)
-	require.NoError(f, err)
-	f.Add(p, uint32(len(fresh)))
-	f.Add(p[:len(p)/2], uint32(len(fresh)))
-	p, err = patch.Make(old, old[:1000])
-	require.NoError(f, err)
-	f.Add(p, uint32(1000))
+	seed := func(fresh []byte) {
+		p, err := patch.Make(old, fresh)
+		require.NoError(f, err)
+		f.Add(p, uint32(len(fresh)))
+		p = patch.Unpacked(f, p)
+		require.True(f, bytes.Equal(fresh, apply(f, old, p, len(fresh))))
+		f.Add(p, uint32(len(fresh)))
+		f.Add(p[:len(p)/2], uint32(len(fresh)))
+	}
+	seed(append(change(rnd, old[:900], 3), pack(f, change(rnd, was, 9), 2)...))
+	seed(append(change(rnd, old[:900], 3), pack(f, change(rnd, was, 2), 1)...))
+	seed(old[:1000])
 	f.Fuzz(func(t *testing.T, p []byte, size uint32) {
 		var out bytes.Buffer
 		err := patch.Apply(&out, int64(size%(1<<20)), bytes.NewReader(old), int64(len(old)), p)
-		if out.Len() > int(size%(1<<20)) {
-			t.Fatalf("%d bytes, want at most %d (%v)", out.Len(), size, err)
+		if out.Len() > int(size%(1<<20)) || err == nil && out.Len() != int(size%(1<<20)) {
+			t.Fatalf("%d bytes, want %d (%v)", out.Len(), size%(1<<20), err)
 		}
 	})
 }

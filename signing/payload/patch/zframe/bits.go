@@ -88,17 +88,18 @@ type bitWriter struct {
 func (w *bitWriter) add(v uint64, n uint) {
 	w.acc |= v & (1<<n - 1) << w.n
 	w.n += n
-	for w.n >= 8 {
-		w.out = append(w.out, byte(w.acc))
-		w.acc >>= 8
-		w.n -= 8
+	if w.n >= 32 {
+		w.out = binary.LittleEndian.AppendUint32(w.out, uint32(w.acc))
+		w.acc >>= 32
+		w.n -= 32
 	}
 }
 
 func (w *bitWriter) close() {
 	w.add(1, 1)
-	if w.n > 0 {
+	for w.acc > 0 {
 		w.out = append(w.out, byte(w.acc))
+		w.acc >>= 8
 	}
-	w.acc, w.n = 0, 0
+	w.n = 0
 }

@@ -1,9 +1,6 @@
 package zframe
 
-import (
-	"math/bits"
-	"sort"
-)
+import "math/bits"
 
 // Numbers are coded as a code and extra bits: RFC 8878, section 3.1.1.3.2.1.1.
 
@@ -32,15 +29,40 @@ var matchBits = [53]uint8{
 // maxOffsetCode bounds offsets to what fits 32 bits.
 const maxOffsetCode = 31
 
-func codeOf(base []uint32, v uint32) uint8 {
-	if v < 16 {
-		if base[0] == 0 {
-			return uint8(v)
-		}
-		return uint8(v - base[0])
+// literalCode is the code of a number of literals.
+func literalCode(v uint32) uint8 {
+	if v < uint32(len(smallLiterals)) {
+		return smallLiterals[v]
 	}
-	return uint8(sort.Search(len(base), func(i int) bool { return base[i] > v }) - 1)
+	return uint8(bits.Len32(v)) + 18
 }
+
+// matchCode is the code of the length of a match, which is 3 at least.
+func matchCode(v uint32) uint8 {
+	if v -= 3; v < uint32(len(smallMatches)) {
+		return smallMatches[v]
+	}
+	return uint8(bits.Len32(v)) + 35
+}
+
+// The codes of small numbers: from 64 literals and matches of 131 on, each
+// power of two has one code.
+var (
+	smallLiterals = [64]uint8{
+		0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 17, 17, 18, 18, 19, 19, 20, 20, 20, 20,
+		21, 21, 21, 21, 22, 22, 22, 22, 22, 22, 22, 22, 23, 23, 23, 23, 23, 23, 23, 23,
+		24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24,
+	}
+	smallMatches = [128]uint8{
+		0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+		28, 29, 30, 31, 32, 32, 33, 33, 34, 34, 35, 35, 36, 36, 36, 36, 37, 37, 37, 37,
+		38, 38, 38, 38, 38, 38, 38, 38, 39, 39, 39, 39, 39, 39, 39, 39,
+		40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40,
+		41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41,
+		42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42,
+		42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42,
+	}
+)
 
 func offsetCode(v uint32) uint8 { return uint8(bits.Len32(v) - 1) }
 

@@ -4,18 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
-
-// Content is where a Reader puts the content of a frame.
-type Content interface {
-	// Size is how many bytes were appended.
-	Size() int64
-	// Append appends bytes.
-	Append(b []byte) error
-	// Repeat appends n bytes that start so many bytes before the end, which
-	// they may overlap. 0 < offset <= Size.
-	Repeat(offset, n uint32) error
-}
 
 // Reader takes a frame apart.
 type Reader struct {
@@ -27,14 +17,13 @@ type Reader struct {
 	size     int64 // bytes read
 	checksum bool
 	entropy
-	recent   Recent
 	block    []byte
 	literals []byte
 }
 
 // NewReader reads a frame's header. r is read to the end of the frame.
 func NewReader(r io.Reader) (*Reader, error) {
-	z := &Reader{r: r, recent: StartOffsets, block: make([]byte, MaxBlock), literals: make([]byte, 0, MaxBlock)}
+	z := &Reader{r: r, block: make([]byte, MaxBlock), literals: make([]byte, 0, MaxBlock)}
 	head := make([]byte, maxHeader)
 	if _, err := io.ReadFull(r, head[:6]); err != nil {
 		return nil, noEOF(err)
@@ -73,9 +62,9 @@ func (z *Reader) read(b []byte) error {
 	return noEOF(err)
 }
 
-// Next reads a block into b, whose memory it uses again, and its content into
-// c. Behind the last block comes io.EOF.
-func (z *Reader) Next(b *Block, c Content) error {
+// Next reads a block into b, whose memory it uses again; the literals are valid
+// until the next call. Behind the last block comes io.EOF.
+func (z *Reader) Next(b *Block) error {
 	if b.Last {
 		if z.checksum {
 			z.Trailer = make([]byte, 4)
@@ -91,46 +80,34 @@ func (z *Reader) Next(b *Block, c Content) error {
 	}
 	v := uint32(head[0]) | uint32(head[1])<<8 | uint32(head[2])<<16
 	size := int(v >> 3)
-	*b = Block{Last: v&1 != 0, Type: Type(v >> 1 & 3), Sequences: b.Sequences[:0]}
+	*b = Block{Last: v&1 != 0, Type: Type(v >> 1 & 3), Size: size, Sequences: b.Sequences[:0]}
 	if size > MaxBlock {
 		return fmt.Errorf("block of %d bytes", size)
 	}
+	if b.Type == RLE {
+		size = 1
+	}
+	if err := z.read(z.block[:size]); err != nil {
+		return err
+	}
+	b.Literals = z.block[:size]
 	switch b.Type {
-	case Raw:
-		b.Size = size
-		if err := z.read(z.block[:size]); err != nil {
-			return err
-		}
-		return c.Append(z.block[:size])
-	case RLE:
-		b.Size = size
-		if err := z.read(z.block[:1]); err != nil {
-			return err
-		}
-		for i := range size {
-			z.block[i] = z.block[0]
-		}
-		return c.Append(z.block[:size])
+	case Raw, RLE:
+		return nil
 	case Compressed:
-		if err := z.read(z.block[:size]); err != nil {
-			return err
-		}
-		return z.compressed(b, z.block[:size], c)
+		return z.compressed(b, z.block[:size])
 	}
 	return errFrame
 }
 
-func (z *Reader) compressed(b *Block, data []byte, c Content) error {
+func (z *Reader) compressed(b *Block, data []byte) error {
 	used, err := z.readLiterals(b, data)
 	if err != nil {
 		return err
 	}
-	start := c.Size()
-	if err := z.readSequences(b, data[used:], c); err != nil {
-		return err
-	}
-	b.Size = int(c.Size() - start)
-	return b.check()
+	b.Literals = z.literals
+	b.Size = len(z.literals)
+	return z.readSequences(b, data[used:])
 }
 
 // readLiterals decodes the literals section and gives its length.
@@ -138,8 +115,8 @@ func (z *Reader) readLiterals(b *Block, data []byte) (int, error) {
 	if len(data) == 0 {
 		return 0, errFrame
 	}
-	b.Literals, b.LiteralsForm = Type(data[0]&3), data[0]>>2&3
-	if b.Literals == Raw || b.Literals == RLE {
+	b.LiteralsType, b.LiteralsForm = Type(data[0]&3), data[0]>>2&3
+	if b.LiteralsType == Raw || b.LiteralsType == RLE {
 		return z.plainLiterals(b, data)
 	}
 	bits, bytes := literalsForm(b.LiteralsForm)
@@ -155,7 +132,7 @@ func (z *Reader) readLiterals(b *Block, data []byte) (int, error) {
 		return 0, errFrame
 	}
 	coded := data[bytes : bytes+packed]
-	if b.Literals == Compressed {
+	if b.LiteralsType == Compressed {
 		tree, n, err := readHuffman(coded)
 		if err != nil {
 			return 0, err
@@ -166,7 +143,6 @@ func (z *Reader) readLiterals(b *Block, data []byte) (int, error) {
 	} else if z.tree == nil {
 		return 0, errTable
 	}
-	b.LiteralsSize = size
 	z.literals = z.literals[:size]
 	if b.LiteralsForm == 0 {
 		return bytes + packed, z.tree.read(coded, z.literals)
@@ -222,9 +198,8 @@ func (z *Reader) plainLiterals(b *Block, data []byte) (int, error) {
 	if size > MaxBlock {
 		return 0, errFrame
 	}
-	b.LiteralsSize = size
 	z.literals = z.literals[:size]
-	if b.Literals == Raw {
+	if b.LiteralsType == Raw {
 		if size > len(data)-bytes {
 			return 0, errFrame
 		}
@@ -240,9 +215,8 @@ func (z *Reader) plainLiterals(b *Block, data []byte) (int, error) {
 	return bytes + 1, nil
 }
 
-// readSequences decodes the sequences section, which fills the rest of a
-// block, and with it and the literals the content.
-func (z *Reader) readSequences(b *Block, data []byte, c Content) error {
+// readSequences decodes the sequences section, which fills the rest of a block.
+func (z *Reader) readSequences(b *Block, data []byte) error {
 	if len(data) == 0 {
 		return errFrame
 	}
@@ -263,7 +237,7 @@ func (z *Reader) readSequences(b *Block, data []byte, c Content) error {
 		if used != len(data) {
 			return errFrame
 		}
-		return c.Append(z.literals)
+		return nil
 	}
 	if len(data) <= used {
 		return errFrame
@@ -295,49 +269,44 @@ func (z *Reader) readSequences(b *Block, data []byte, c Content) error {
 	if err != nil {
 		return err
 	}
-	return z.execute(b, n, r, c)
+	return z.decode(b, n, r)
 }
 
-// execute decodes sequences and does what they say.
-func (z *Reader) execute(b *Block, n int, r *backward, c Content) error {
+// decode decodes n sequences.
+func (z *Reader) decode(b *Block, n int, r *backward) error {
 	var state [3]uint64
 	for k := range state {
 		state[k] = r.bits(uint(z.tables[k].log))
 	}
-	literals := z.literals
-	room := MaxBlock
+	literals, room := len(z.literals), MaxBlock-len(z.literals)
+	tables := [3][]fseState{z.tables[0].decode, z.tables[1].decode, z.tables[2].decode}
+	b.Sequences = slices.Grow(b.Sequences, n)
 	for i := range n {
-		ll, of, ml := z.tables[0].decode[state[0]], z.tables[1].decode[state[1]], z.tables[2].decode[state[2]]
+		ll, of, ml := tables[0][state[0]], tables[1][state[1]], tables[2][state[2]]
 		if of.symbol > maxOffsetCode {
 			return errFrame
 		}
 		s := Sequence{Code: 1<<of.symbol + uint32(r.bits(uint(of.symbol)))}
-		s.Match = matchBase[ml.symbol] + uint32(r.bits(uint(matchBits[ml.symbol])))
-		s.Literals = literalBase[ll.symbol] + uint32(r.bits(uint(literalBits[ll.symbol])))
+		more := r.bits(uint(matchBits[ml.symbol] + literalBits[ll.symbol]))
+		s.Match = matchBase[ml.symbol] + uint32(more>>literalBits[ll.symbol])
+		s.Literals = literalBase[ll.symbol] + uint32(more)&(1<<literalBits[ll.symbol]-1)
 		if i < n-1 {
-			state[0] = uint64(ll.base) + r.bits(uint(ll.bits))
-			state[2] = uint64(ml.base) + r.bits(uint(ml.bits))
-			state[1] = uint64(of.base) + r.bits(uint(of.bits))
+			next := r.bits(uint(ll.bits + ml.bits + of.bits))
+			state[1] = uint64(of.base) + next&(1<<of.bits-1)
+			next >>= of.bits
+			state[2] = uint64(ml.base) + next&(1<<ml.bits-1)
+			state[0] = uint64(ll.base) + next>>ml.bits
 		}
-		if r.left < 0 || int(s.Literals) > len(literals) || int(s.Literals)+int(s.Match) > room {
+		literals -= int(s.Literals)
+		room -= int(s.Match)
+		if r.left < 0 || literals < 0 || room < 0 {
 			return errFrame
-		}
-		room -= int(s.Literals) + int(s.Match)
-		offset := z.recent.Offset(s)
-		if err := c.Append(literals[:s.Literals]); err != nil {
-			return err
-		}
-		literals = literals[s.Literals:]
-		if offset == 0 || int64(offset) > c.Size() {
-			return errFrame
-		}
-		if err := c.Repeat(offset, s.Match); err != nil {
-			return err
 		}
 		b.Sequences = append(b.Sequences, s)
 	}
 	if r.left != 0 {
 		return errBits
 	}
-	return c.Append(literals)
+	b.Size = MaxBlock - room
+	return nil
 }

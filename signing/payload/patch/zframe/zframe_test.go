@@ -15,26 +15,6 @@ import (
 	"slipway/signing/payload/patch/zframe"
 )
 
-// memory is a Content.
-type memory struct{ b []byte }
-
-func (m *memory) Size() int64 { return int64(len(m.b)) }
-
-func (m *memory) Append(b []byte) error {
-	m.b = append(m.b, b...)
-	if len(m.b) > 1<<24 {
-		return io.ErrShortBuffer
-	}
-	return nil
-}
-
-func (m *memory) Repeat(offset, n uint32) error {
-	for range n {
-		m.b = append(m.b, m.b[len(m.b)-int(offset)])
-	}
-	return nil
-}
-
 // rewrite takes a frame apart and gives its content and the frame put together
 // again.
 func rewrite(frame []byte) (content, again []byte, err error) {
@@ -45,28 +25,32 @@ func rewrite(frame []byte) (content, again []byte, err error) {
 	again = append(again, z.Header...)
 	var w zframe.Writer
 	var b zframe.Block
-	var m memory
-	recent := zframe.StartOffsets
+	recent, latest := zframe.StartOffsets, zframe.StartOffsets
 	for {
-		start := len(m.b)
-		if err := z.Next(&b, &m); err == io.EOF {
+		if err := z.Next(&b); err == io.EOF {
 			break
 		} else if err != nil {
 			return nil, nil, err
 		}
-		for i, s := range b.Sequences {
+		start := len(content)
+		if content, err = b.AppendContent(content, &latest); err != nil {
+			return nil, nil, err
+		}
+		if len(content)-start != b.Size || len(content) > 1<<24 {
+			return nil, nil, io.ErrShortBuffer
+		}
+		for _, s := range b.Sequences {
 			short := recent
 			offset := recent.Offset(s)
-			b.Sequences[i].Code = s.Code
 			if code := short.Code(offset, s.Literals); code > s.Code {
 				return nil, nil, fmt.Errorf("offset %d: code %d, have %d", offset, code, s.Code)
 			}
 		}
-		if again, err = w.Append(again, &b, m.b[start:]); err != nil {
+		if again, err = w.Append(again, &b); err != nil {
 			return nil, nil, err
 		}
 	}
-	return m.b, append(again, z.Trailer...), nil
+	return content, append(again, z.Trailer...), nil
 }
 
 func contents() map[string][]byte {
