@@ -60,7 +60,7 @@ func NewNode(ctx context.Context, o *Options) (*Node, error) {
 	if !o.DisableEngine {
 		n.Engine = &engine.Engine{
 			Registry: r, Mirror: n.Mirror, Presence: n.Presence, Machine: o.Machine.ID,
-			Interval: o.Interval, Settle: o.TTL / 3, Grace: o.TTL / 6, Now: o.Now, Log: o.Log,
+			Interval: o.Interval, Settle: o.TTL / 3, Grace: o.TTL / 5, Now: o.Now, Log: o.Log,
 		}
 	}
 	return n, nil

@@ -40,6 +40,22 @@ func (s *simulation) moveLeader() {
 	}
 }
 
+// endLeases does what a leader of etcd does that was suspended and goes on: it
+// takes leases for expired that were renewed meanwhile, and ends them.
+func (s *simulation) endLeases() {
+	s.t.Helper()
+	client, err := fleettest.NewClient(s.etcd.Endpoints(), 10*time.Second, nil)
+	require.NoError(s.t, err)
+	defer client.Close()
+	leases, err := client.Leases(s.t.Context())
+	require.NoError(s.t, err)
+	require.NotEmpty(s.t, leases.Leases)
+	for _, l := range leases.Leases {
+		_, err := client.Revoke(s.t.Context(), l.ID)
+		require.NoError(s.t, err)
+	}
+}
+
 // restart restarts a machine's fleetd.
 func (s *simulation) restart(i int) {
 	s.t.Helper()
@@ -83,6 +99,10 @@ func TestNothingStops(t *testing.T) {
 	}
 	s.converge("etcd's leader changed all the time", 30*time.Second)
 	quiet("leader changed")
+
+	s.endLeases()
+	s.converge("etcd ended all leases", 30*time.Second)
+	quiet("leases ended")
 
 	s.all((*etcdtest.Member).Stop)
 	time.Sleep(away / 2)

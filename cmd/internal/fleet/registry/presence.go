@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,11 +58,11 @@ func (p *Presence) setLease(id clientv3.LeaseID) {
 // live after that.
 func (p *Presence) Run(ctx context.Context) {
 	defer p.lastWord()
-	pause := firstPause
+	pause, patience := firstPause, p.TTL/20
 	for ctx.Err() == nil {
-		err := p.join(ctx)
+		err := p.join(ctx, patience)
 		if err == nil {
-			pause = firstPause
+			pause, patience = firstPause, p.TTL/20
 			err = p.keep(ctx)
 		}
 		if ctx.Err() != nil {
@@ -72,6 +71,7 @@ func (p *Presence) Run(ctx context.Context) {
 		p.Log.Warn("machine is not present in the registry", "error", err)
 		sleep(ctx, pause)
 		pause = min(2*pause, longestPause, p.TTL/4)
+		patience = min(2*patience, 2*p.Registry.timeout)
 	}
 }
 
@@ -86,80 +86,6 @@ func (p *Presence) lastWord() {
 	if err := p.renewOnce(ctx, lease); err != nil {
 		p.Log.Info("lease is not renewed at the end", "error", err)
 	}
-}
-
-// join takes up the old lease, or a new one, and writes the machine's key.
-func (p *Presence) join(ctx context.Context) error {
-	lease := cmp.Or(p.Current(), p.Lease)
-	if lease != 0 { // before all else: time is short
-		switch err := p.renew(ctx, lease); {
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
-			lease = 0
-		case err != nil:
-			return err
-		}
-	}
-	if err := p.ensureCluster(ctx); err != nil {
-		return err
-	}
-	if lease == 0 {
-		rctx, cancel := p.Registry.request(ctx)
-		defer cancel()
-		grant, err := p.Registry.client.Grant(rctx, max(1, int64(p.TTL.Round(time.Second)/time.Second)))
-		if err != nil {
-			return fmt.Errorf("lease: %w", err)
-		}
-		lease = grant.ID
-	}
-	if err := p.write(ctx, lease); err != nil {
-		return err
-	}
-	p.joined = true
-	p.setLease(lease)
-	return nil
-}
-
-// ensureCluster gives an empty registry an id.
-func (p *Presence) ensureCluster(ctx context.Context) error {
-	key := p.Registry.key(clusterKey)
-	_, err := p.Registry.txn(ctx, "name the cluster", []clientv3.Cmp{absent(key)},
-		clientv3.OpPut(key, encode(Cluster{p.NewClusterID(), p.Now().UTC()})))
-	return err
-}
-
-// write writes the machine's key unless it is there. The lease of the boot
-// before is given up after that, and what hung on it goes.
-func (p *Presence) write(ctx context.Context, lease clientv3.LeaseID) error {
-	key := p.Registry.key(machinesDir, p.Machine.ID, "/object")
-	answer, err := p.Registry.get(ctx, "read machine", key)
-	if err != nil {
-		return err
-	}
-	value := encode(p.Machine)
-	var old clientv3.LeaseID
-	if len(answer.Kvs) > 0 {
-		old = clientv3.LeaseID(answer.Kvs[0].Lease)
-		if old == lease && string(answer.Kvs[0].Value) == value {
-			return nil
-		}
-		// Once this boot was there, another boot is another machine: it took the
-		// place. What it says is left to it.
-		if m, err := decode[Machine](answer.Kvs[0]); err == nil && p.joined && m.Boot != p.Machine.Boot {
-			p.complain(m)
-			old = 0
-		}
-	}
-	if _, err := p.Registry.txn(ctx, "write machine", nil, clientv3.OpPut(key, value, clientv3.WithLease(lease))); err != nil {
-		return err
-	}
-	if old != 0 && old != lease {
-		rctx, cancel := p.Registry.request(ctx)
-		defer cancel()
-		if _, err := p.Registry.client.Revoke(rctx, old); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			p.Log.Info("lease of the boot before is left to expire", "error", err)
-		}
-	}
-	return nil
 }
 
 // renew says a word. A member of etcd that hangs must not take the time for
@@ -199,16 +125,26 @@ func (p *Presence) renewOnce(ctx context.Context, lease clientv3.LeaseID) error 
 	return nil
 }
 
-// keep renews the lease until that fails for good, or until somebody took the
-// machine's key away.
+// keep renews the lease until that fails for good, or until the machine's key is
+// gone. It watches for that: a leader of etcd that was suspended and goes on
+// takes leases for expired that were renewed meanwhile, and ends them. The
+// machine has to be back before its units are given to others.
 func (p *Presence) keep(ctx context.Context) error {
 	tick := time.NewTimer(p.TTL / 2)
 	defer tick.Stop()
-	failing := false
+	seen, failing := false, false
 	for {
+		v, changed := p.Mirror.View()
+		here := v != nil && v.Machines[p.Machine.ID] != nil
+		if seen && !here {
+			return errors.New("machine's key is gone")
+		}
+		seen = here
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-changed:
+			continue
 		case <-tick.C:
 		}
 		switch err := p.renew(ctx, p.Current()); {

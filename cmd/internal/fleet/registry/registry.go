@@ -90,15 +90,25 @@ func (r *Registry) txnAt(ctx context.Context, what string, compares []clientv3.C
 ) {
 	ctx, cancel := r.request(ctx)
 	defer cancel()
+	var answer *clientv3.TxnResponse
+	err = ledMember(ctx, func() (err error) {
+		answer, err = r.client.Txn(ctx).If(compares...).Then(ops...).Commit()
+		return err
+	})
+	if err != nil {
+		return false, 0, fmt.Errorf("%s: %w", what, err)
+	}
+	return answer.Succeeded, answer.Header.Revision, nil
+}
+
+// ledMember asks one member of etcd after the other as long as they have no
+// leader: such a one does nothing, and the next may have one.
+func ledMember(ctx context.Context, ask func() error) error {
 	for {
-		answer, err := r.client.Txn(ctx).If(compares...).Then(ops...).Commit()
-		switch {
-		case err == nil:
-			return answer.Succeeded, answer.Header.Revision, nil
-		case !errors.Is(err, rpctypes.ErrNoLeader) || ctx.Err() != nil:
-			return false, 0, fmt.Errorf("%s: %w", what, err)
+		err := ask()
+		if !errors.Is(err, rpctypes.ErrNoLeader) || ctx.Err() != nil {
+			return err
 		}
-		// Nothing was done. The next member that is asked may have a leader.
 		sleep(ctx, retryPause)
 	}
 }
