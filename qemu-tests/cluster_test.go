@@ -77,7 +77,8 @@ func (n *node) credentials() map[string]string {
 		"LISTEN_CLIENT_URLS=http://127.0.0.1:2379,http://" + n.ip + ":2379", "ADVERTISE_CLIENT_URLS=http://" + n.ip + ":2379",
 		"HEARTBEAT_INTERVAL=500", "ELECTION_TIMEOUT=5000", // the machines are slow
 	}
-	fleet := []string{"PUBLIC_IP=" + n.ip, "METADATA=name=" + n.name, fmt.Sprintf("AGENT_TTL=%s", agentTTL)}
+	fleet := []string{"PUBLIC_IP=" + n.ip, "METADATA=name=" + n.name, fmt.Sprintf("AGENT_TTL=%s", agentTTL),
+		"ETCD_REQUEST_TIMEOUT=30"}
 	all := lean(&vm.Config{}).Credentials
 	maps.Copy(all, healthSoon())
 	all["network.network.20-switch"] = "[Match]\nMACAddress=" + n.mac + "\n[Network]\nAddress=" + n.ip +
@@ -117,7 +118,7 @@ func TestCluster(t *testing.T) {
 		c := newCluster(t, l)
 		first := c.nodes[0]
 		first.until(t, "etcdctl endpoint health --cluster")
-		first.until(t, "test $(fleetctl list-machines --no-legend | wc -l) = 3")
+		first.until(t, "test $(fleetctl --request-timeout=60 list-machines --no-legend | wc -l) = 3")
 		c.listsMachines(t)
 		c.runsGlobal(t)
 		c.moves(t)
@@ -127,7 +128,7 @@ func TestCluster(t *testing.T) {
 
 // listsMachines compares what fleetctl shows with what fleet's did.
 func (c *cluster) listsMachines(t *testing.T) {
-	lines := strings.Split(c.nodes[0].run(t, "fleetctl list-machines"), "\n")
+	lines := strings.Split(c.nodes[0].run(t, "fleetctl --request-timeout=60 list-machines"), "\n")
 	assert.Regexp(t, `^MACHINE\s+IP\s+METADATA$`, lines[0])
 	for i, n := range c.nodes {
 		id := n.run(t, "cut -c-8 /etc/machine-id")
@@ -140,10 +141,10 @@ func (c *cluster) listsMachines(t *testing.T) {
 func (c *cluster) runsGlobal(t *testing.T) {
 	m := c.nodes[0]
 	m.unit(t, "everywhere.service", "Global=true")
-	assert.Equal(t, "Triggered global unit everywhere.service load", m.run(t, "fleetctl load everywhere.service"))
-	assert.Regexp(t, `(?m)^everywhere.service\s+[0-9a-f]{7}\s+loaded\s+-\s+global$`, m.run(t, "fleetctl list-unit-files"))
-	assert.Equal(t, "Triggered global unit everywhere.service start", m.run(t, "fleetctl start everywhere.service"))
-	m.until(t, "test $(fleetctl list-units --no-legend | grep -cE 'everywhere.service.*active[[:space:]]+running') = 3")
+	assert.Equal(t, "Triggered global unit everywhere.service load", m.run(t, "fleetctl --request-timeout=60 load everywhere.service"))
+	assert.Regexp(t, `(?m)^everywhere.service\s+[0-9a-f]{7}\s+loaded\s+-\s+global$`, m.run(t, "fleetctl --request-timeout=60 list-unit-files"))
+	assert.Equal(t, "Triggered global unit everywhere.service start", m.run(t, "fleetctl --request-timeout=60 start everywhere.service"))
+	m.until(t, "test $(fleetctl --request-timeout=60 list-units --no-legend | grep -cE 'everywhere.service.*active[[:space:]]+running') = 3")
 	for _, n := range c.nodes {
 		assert.Equal(t, "active", n.run(t, "systemctl is-active everywhere.service"))
 	}
@@ -161,8 +162,8 @@ func (m *machine) unit(t testing.TB, name, rules string) {
 func (c *cluster) moves(t *testing.T) {
 	m := c.nodes[0]
 	m.unit(t, "pair@.service", "Conflicts=pair@*.service")
-	m.run(t, "fleetctl submit pair@.service && fleetctl start pair@1.service pair@2.service")
-	const running = `fleetctl list-units --no-legend --fields=unit,machine,active | grep -E 'pair.*active' | sort`
+	m.run(t, "fleetctl --request-timeout=60 submit pair@.service && fleetctl --request-timeout=60 start pair@1.service pair@2.service")
+	const running = `fleetctl --request-timeout=60 list-units --no-legend --fields=unit,machine,active | grep -E 'pair.*active' | sort`
 	m.until(t, "test $("+running+" | wc -l) = 2")
 	before := c.places(t, m.run(t, running))
 	require.Len(t, before, 2)
@@ -182,8 +183,8 @@ func (c *cluster) moves(t *testing.T) {
 
 	victim.start(t)
 	victim.up(t)
-	m.until(t, "test $(fleetctl list-machines --no-legend | wc -l) = 3")
-	m.until(t, "test $(fleetctl list-units --no-legend | grep -cE 'everywhere.service.*active[[:space:]]+running') = 3")
+	m.until(t, "test $(fleetctl --request-timeout=60 list-machines --no-legend | wc -l) = 3")
+	m.until(t, "test $(fleetctl --request-timeout=60 list-units --no-legend | grep -cE 'everywhere.service.*active[[:space:]]+running') = 3")
 	assert.Equal(t, after, c.places(t, m.run(t, running)), "what runs stays where it is")
 	out, _ := victim.try(t, "systemctl is-active 'pair@*.service'")
 	assert.NotContains(t, strings.Fields(out), "active")
