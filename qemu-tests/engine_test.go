@@ -77,13 +77,13 @@ func testLife(t *testing.T, l *lab) {
 	assert.Contains(t, u.get(t, "/metrics"), `slipway_events_total{event="update complete",result="success after reboot"} 1`)
 	m.reboot(t) // into the bad one, and by its panic back
 	m.runs(t, "USR-B", good)
-	assert.Equal(t, "priority=3 tries=0 successful=0", m.attributes(t, 3))
+	assert.Equal(t, "priority=2 tries=0 successful=0", m.attributes(t, 3))
 	passed := u.wire.passed.Load()
 	assert.Contains(t, m.updates(t), "CURRENT_OP=UPDATE_STATUS_IDLE")
 	assert.Contains(t, m.engineLog(t), fmt.Sprintf("version %s was started and did not stay", bad.Version))
 	assert.Contains(t, u.get(t, "/"), "<td>44</td>")
 	assert.Less(t, u.wire.passed.Load()-passed, int64(1<<20), "the server does not offer it again")
-	assert.Equal(t, "priority=3 tries=0 successful=0", m.attributes(t, 3), "nor is it tried again")
+	assert.Equal(t, "priority=2 tries=0 successful=0", m.attributes(t, 3), "nor is it tried again")
 	if l.Channel != "alpha" && *channelFlag == "ci" {
 		return
 	}
