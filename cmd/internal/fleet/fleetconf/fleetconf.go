@@ -30,7 +30,8 @@ type Config struct {
 	Verbosity int
 	// EtcdServers are the URLs of etcd members, etcd_servers.
 	EtcdServers []string
-	// EtcdTimeout is for one request, etcd_request_timeout in seconds.
+	// EtcdTimeout is for one request, etcd_request_timeout in seconds. The
+	// default is less than fleetctl waits, so that fleetctl hears why.
 	EtcdTimeout time.Duration
 	// EtcdCAFile, EtcdCertFile and EtcdKeyFile are for TLS with etcd,
 	// etcd_cafile, etcd_certfile, etcd_keyfile.
@@ -79,7 +80,7 @@ const (
 
 func defaults() *Config {
 	return &Config{
-		EtcdServers: []string{"http://127.0.0.1:2379"}, EtcdTimeout: 3 * time.Second,
+		EtcdServers: []string{"http://127.0.0.1:2379"}, EtcdTimeout: 2 * time.Second,
 		EtcdPrefix: "/_coreos.com/fleet/", AgentTTL: 30 * time.Second, EngineInterval: 2 * time.Second,
 		TokenLimit: 100, UnitsDir: "/run/fleet/units", APISocket: "/run/fleet.sock", Metadata: map[string]string{},
 	}
