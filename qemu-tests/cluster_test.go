@@ -1,6 +1,7 @@
 package qemutests_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"regexp"
@@ -100,30 +101,40 @@ func environment(prefix string, variables []string) string {
 // until runs a command in the guest until it succeeds, and returns its output.
 func (m *machine) until(t testing.TB, command string) string {
 	t.Helper()
-	out, code := m.try(t, "end=$((SECONDS + 200)); until out=$("+command+" 2>&1); do "+
-		"[ $SECONDS -lt $end ] || { echo \"$out\"; exit 1; }; sleep 1; done; echo \"$out\"")
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	out, code, err := m.Run(ctx, fmt.Sprintf("end=$((SECONDS + %d)); until out=$(%s 2>&1); do "+
+		"[ $SECONDS -lt $end ] || { echo \"$out\"; exit 1; }; sleep 1; done; echo \"$out\"",
+		int(bootLimit.Seconds())-60, command))
+	require.NoError(t, err, "%s\n%s", command, m.Console().Tail())
 	if code != 0 {
 		state, _ := m.try(t, "ip -br address; systemctl --no-pager list-units --failed; "+
 			"journalctl -b -o cat --no-pager -n 15 -u etcd; journalctl -b -o cat --no-pager -n 15 -u fleet -u locksmithd")
 		t.Fatalf("not in time: %s\n%s\n%s", command, out, state)
 	}
-	return out
+	return strings.TrimSpace(out)
 }
 
 // TestCluster makes a cluster of three machines out of the image: etcd with
 // three members, and a fleet. It runs units on them, loses a machine, gets it
-// back, and has all of them restart, one at a time.
+// back, and has all of them restart, one at a time. It is not parallel: three
+// machines are enough for two processors.
 func TestCluster(t *testing.T) {
-	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
-		c := newCluster(t, l)
-		first := c.nodes[0]
-		first.until(t, "etcdctl endpoint health --cluster")
-		first.until(t, "test $(fleetctl --request-timeout=60 list-machines --no-legend | wc -l) = 3")
-		c.listsMachines(t)
-		c.runsGlobal(t)
-		c.moves(t)
-		c.restartsInTurn(t)
-	})
+	if testing.Short() {
+		t.Skip("boots machines; -short leaves that out")
+	}
+	for _, channel := range channels(t, alphaOnly) {
+		t.Run(channel, func(t *testing.T) {
+			c := newCluster(t, shared.lab(t, channel))
+			first := c.nodes[0]
+			first.until(t, "etcdctl endpoint health --cluster")
+			first.until(t, "test $(fleetctl --request-timeout=60 list-machines --no-legend | wc -l) = 3")
+			c.listsMachines(t)
+			c.runsGlobal(t)
+			c.moves(t)
+			c.restartsInTurn(t)
+		})
+	}
 }
 
 // listsMachines compares what fleetctl shows with what fleet's did.
