@@ -21,6 +21,7 @@ func TestRebootAtOnce(t *testing.T) {
 		m := newMachine(t, "reboot")
 		m.start()
 		assert.Equal(t, "NAME=locksmithd\nSTRATEGY=reboot\nSTATE=running\n", m.state())
+		assert.Equal(t, 1, m.ready)
 		m.status <- coordinator.Status{}
 		m.after(time.Hour)
 		assert.Empty(t, m.restarts)

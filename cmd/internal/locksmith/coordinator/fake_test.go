@@ -162,6 +162,7 @@ type machine struct {
 	method   string
 	fail     error // of restarting
 	etcd     bool
+	ready    int
 	begin    time.Time
 	cancel   context.CancelFunc
 	done     chan error
@@ -230,7 +231,11 @@ func (m *machine) newBoot(id string) {
 	m.file("proc/sys/kernel/random/boot_id", id+"\n")
 	m.status, m.judged = make(chan coordinator.Status, 9), make(chan *health.Report, 9)
 	status, judged := m.status, m.judged
-	m.Follow = func(ctx context.Context, said func(coordinator.Status)) error { return feed(ctx, status, said) }
+	m.Follow = func(ctx context.Context, listening func(), said func(coordinator.Status)) error {
+		listening()
+		return feed(ctx, status, said)
+	}
+	m.Ready = func() { m.ready++ }
 	m.Health = func(ctx context.Context, said func(*health.Report)) error { return feed(ctx, judged, said) }
 	m.judged <- &health.Report{Version: "1.0.0", Text: "waiting: for units"}
 }
