@@ -174,7 +174,9 @@ func (h *host) boot(ctx context.Context) (done bool) {
 			<-ctx.Done()
 			return ctx.Err()
 		},
-		Follow: func(ctx context.Context, said func(coordinator.Status)) error {
+		Ready: func() {},
+		Follow: func(ctx context.Context, listening func(), said func(coordinator.Status)) error {
+			listening()
 			if h.version == before {
 				said(coordinator.Status{NeedReboot: true, Version: after})
 				<-ctx.Done()
