@@ -166,10 +166,16 @@ func (s *simulation) converge(what string, promised time.Duration) time.Duration
 	return took
 }
 
-// rates gives requests per second and revisions, that is writes, per second.
+// rates gives requests per second and revisions, that is writes, per second,
+// once everything has been said that was to say.
 func (s *simulation) rates(over time.Duration) (requests map[string]float64, writes float64) {
-	before, err := s.r.Load(s.t.Context())
-	require.NoError(s.t, err)
+	before := s.revision()
+	s.eventually("nothing is written for two seconds", func() bool {
+		time.Sleep(2 * time.Second)
+		last := before
+		before = s.revision()
+		return before == last
+	})
 	s.requests.Take()
 	time.Sleep(over)
 	requests = map[string]float64{}
@@ -177,7 +183,7 @@ func (s *simulation) rates(over time.Duration) (requests map[string]float64, wri
 		requests[method] = float64(n) / over.Seconds()
 	}
 	// The revision is the whole etcd's: only the fleet writes to it.
-	writes = float64(s.revision()-before.Revision) / over.Seconds()
+	writes = float64(s.revision()-before) / over.Seconds()
 	return requests, writes
 }
 
