@@ -1,7 +1,6 @@
 package qemutests_test
 
 import (
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -76,9 +75,7 @@ func testBadNetwork(t *testing.T, l *lab) {
 	full := map[string]string{"update.payload": l.fullPayload(t, next)}
 	u.offer(t, l.Channel, newer, full)
 	newest := l.variant(t, later)
-	delta := filepath.Join(t.TempDir(), "delta")
-	l.slipway(t, "payload", "create", "--level", "development", "--from", l.dir, "-o", delta, newest.dir)
-	u.offer(t, "edge", newest, map[string]string{"update-from-" + l.Version + ".payload": delta, "update.payload": delta})
+	u.offer(t, "edge", newest, l.deltaPayload(t, t.TempDir(), l.release, newest))
 
 	m := l.used(t).boot(t, u.online(lean(&vm.Config{})))
 	m.up(t)

@@ -63,8 +63,10 @@ func (d *downtime) begin(cpu func() time.Duration) {
 	d.cpu = cpu
 }
 
-// TestKexecReboot restarts past the firmware, into a version on trial and into
-// proven ones, and by way of the firmware for comparison.
+// TestKexecReboot takes a machine into a version on trial by way of the firmware,
+// and back into one on trial past it: that is how long each update has the
+// machine down. Then it restarts into the version it runs, for which only the
+// firmware will do.
 func TestKexecReboot(t *testing.T) {
 	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
 		newer := l.variant(t, next)
@@ -75,54 +77,48 @@ func TestKexecReboot(t *testing.T) {
 		m.booted(t)
 		m.runs(t, "USR-A", l.release)
 		down.begin(m.CPUTime)
-
-		command := "locksmithctl reboot"
-		restart := func(to string) (took span, console string) {
+		restart := func(into, command string) (took span, console string) {
 			t.Helper()
 			before := len(m.Console().Text())
 			took = m.restartBy(t, down, command)
-			console = m.Console().Text()[before:]
 			t.Logf("into %s: first command %.1f s after the last word before, %.1f s of processor time",
-				to, took.wall.Seconds(), took.cpu.Seconds())
-			return took, console
+				into, took.wall.Seconds(), took.cpu.Seconds())
+			return took, m.Console().Text()[before:]
 		}
-
-		// Nothing but the firmware leads into the running slot.
-		m.run(t, "mkdir -p /etc/coreos && echo REBOOT_METHOD=kexec >/etc/coreos/update.conf")
-		firmware, console := restart("USR-A by the firmware")
-		assert.Contains(t, console, "BdsDxe: starting")
-		m.runs(t, "USR-A", l.release)
-		assert.Contains(t, m.run(t, "journalctl -b -1 -o cat --no-pager -u slipway-kexec.service"),
-			"restarting by way of the firmware: no other slot is to be started than the running USR-A")
+		loader := func() string { return m.run(t, "journalctl -b -1 -o cat --no-pager -u slipway-kexec.service") }
 
 		m.run(t, "cgpt add -i 4 -P 2 -T 1 -S 0 /dev/vda")
-		trial, console := restart("USR-B on trial by kexec")
-		assert.NotContains(t, console, "BdsDxe", "the firmware")
-		assert.NotContains(t, console, kexec, "a second kexec")
-		m.runs(t, "USR-B", newer)
-		assert.Equal(t, "priority=2 tries=0 successful=0", m.attributes(t, 4), "one try is taken")
-		cmdline := m.run(t, "cat /proc/cmdline")
-		assert.Contains(t, cmdline, "slipway.test=next slipway.verify=lazy slipway.esp=")
-		assert.NotContains(t, cmdline, "slipway.slot=", "the boot engine chose by itself")
-		assert.Contains(t, m.run(t, "journalctl -b -1 -o cat --no-pager -u slipway-kexec.service"),
-			"USR-B: the kernel of version "+newer.Version+" is loaded: the restart goes past the firmware")
-		assert.Equal(t, "active", m.run(t, "cat /sys/class/watchdog/watchdog0/state"))
-		m.healthy(t)
-		assert.Equal(t, "priority=2 tries=0 successful=1", m.attributes(t, 4))
-
-		m.run(t, "cgpt prioritize -i 3 /dev/vda && echo REBOOT_METHOD=firmware >/etc/coreos/update.conf")
-		back, console := restart("USR-A, proven, by the firmware and the kernel of USR-B")
+		firmware, console := restart("USR-B on trial, by the firmware", "locksmithctl reboot")
 		assert.Contains(t, console, "BdsDxe: starting")
 		assert.Contains(t, console, kexec)
-		m.runs(t, "USR-A", l.release)
-
-		m.run(t, "cgpt prioritize -i 4 /dev/vda && echo REBOOT_METHOD=kexec >/etc/coreos/update.conf")
-		command = "locksmithctl send-need-reboot" // locksmithd does it
-		proven, console := restart("USR-B, proven, by kexec")
-		assert.NotContains(t, console, "BdsDxe")
 		m.runs(t, "USR-B", newer)
-		t.Logf("down by kexec, of by the firmware into the same version: %s; into another: %s; on trial: %s and %s",
-			proven.over(firmware), proven.over(back), trial.over(firmware), trial.over(back))
+		m.healthy(t)
+
+		m.run(t, "mkdir -p /etc/coreos && echo REBOOT_METHOD=kexec >/etc/coreos/update.conf && "+
+			"cgpt add -i 3 -P 3 -T 1 -S 0 /dev/vda")
+		past, console := restart("USR-A on trial, past the firmware", "locksmithctl reboot")
+		assert.NotContains(t, console, "BdsDxe", "the firmware")
+		assert.NotContains(t, console, kexec, "a second kexec")
+		m.runs(t, "USR-A", l.release)
+		assert.Equal(t, "priority=3 tries=0 successful=0", m.attributes(t, 3), "one try is taken")
+		cmdline := m.run(t, "cat /proc/cmdline")
+		assert.Contains(t, cmdline, " slipway.verify=lazy slipway.esp=")
+		assert.NotContains(t, cmdline, "slipway.slot=", "the boot engine chose by itself")
+		assert.NotContains(t, cmdline, "slipway.test=")
+		assert.Contains(t, loader(),
+			"USR-A: the kernel of version "+l.Version+" is loaded: the restart goes past the firmware")
+		assert.Equal(t, "active", m.run(t, "cat /sys/class/watchdog/watchdog0/state"))
+		m.healthy(t)
+		assert.Equal(t, "priority=3 tries=0 successful=1", m.attributes(t, 3))
+
+		same, console := restart("USR-A, which runs, by the firmware", "locksmithctl send-need-reboot")
+		assert.Contains(t, console, "BdsDxe: starting")
+		assert.NotContains(t, console, kexec)
+		m.runs(t, "USR-A", l.release)
+		assert.Contains(t, loader(),
+			"restarting by way of the firmware: no other slot is to be started than the running USR-A")
+		t.Logf("down for an update past the firmware: %s of one by it; %s of a restart without an update",
+			past.over(firmware), past.over(same))
 	})
 }
 

@@ -59,6 +59,14 @@ func (l *lab) fullPayload(t testing.TB, v variant) string {
 	})
 }
 
+// deltaPayload makes the payload that leads from one version to another. It is
+// offered as the full one, too: a server wants one, and nobody needs it.
+func (l *lab) deltaPayload(t testing.TB, dir string, from, to *release) map[string]string {
+	name := filepath.Join(dir, from.Version+"-"+to.Version)
+	l.slipway(t, "payload", "create", "--level", "development", "--from", from.dir, "-o", name, to.dir)
+	return map[string]string{"update-from-" + from.Version + ".payload": name, "update.payload": name}
+}
+
 // updates is "slipway serve" with releases of its own, and the only thing that
 // machines reach.
 type updates struct {

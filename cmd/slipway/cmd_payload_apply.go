@@ -123,7 +123,7 @@ func payloadApplyCommand() *cli.Command {
 }
 
 // applyMemory is what the collector aims at while a payload is applied, bytes.
-const applyMemory = 76 << 20
+const applyMemory = 72 << 20
 
 func runPayloadApply(c *cli.Context) (err error) {
 	keys, err := payloadArguments(c, false)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"slipway/cmd/internal/health"
 	"slipway/cmd/internal/locksmith/coordinator"
 	"slipway/cmd/internal/updateconf"
@@ -62,6 +64,7 @@ func (e *Env) coordinate(ctx context.Context, c *updateconf.Config) error {
 				judged(r)
 			})
 		},
+		Ready:  func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) },
 		Follow: b.Follow, EtcdRuns: b.EtcdRuns, Tell: b.Tell, Restart: b.Restart,
 	})
 }

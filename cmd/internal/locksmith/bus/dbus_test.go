@@ -75,7 +75,7 @@ func follow(t *testing.T, b *bus.Bus) <-chan coordinator.Status {
 	heard := make(chan coordinator.Status, 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- b.Follow(ctx, func(s coordinator.Status) { heard <- s }) }()
+	go func() { done <- b.Follow(ctx, func() {}, func(s coordinator.Status) { heard <- s }) }()
 	t.Cleanup(func() {
 		cancel()
 		<-done
@@ -152,7 +152,7 @@ func TestBusGoesAway(t *testing.T) {
 	address := bustest.Start(t)
 	b, _ := open(t, address)
 	done := make(chan error, 1)
-	go func() { done <- b.Follow(t.Context(), func(coordinator.Status) {}) }()
+	go func() { done <- b.Follow(t.Context(), func() {}, func(coordinator.Status) {}) }()
 	require.NoError(t, b.Close())
 	assert.Error(t, <-done)
 	_, err := bus.Connect(t.Context(), "unix:path=/nowhere")

@@ -27,13 +27,14 @@ type listener struct {
 	again <-chan time.Time // when to ask again, nil: need not be
 }
 
-// Follow calls said with the update engine's status now and whenever it changes.
+// Follow calls said with the update engine's status now and whenever it changes,
+// and once listening, when no change is missed from then on.
 // The engine may come and go: what it said last holds. It returns when ctx ends
 // or the bus goes away.
 //
 // Everybody may send signals on the system bus. Those that count are the
 // engine's own and, as what a person wants, those of UID.
-func (b *Bus) Follow(ctx context.Context, said func(coordinator.Status)) error {
+func (b *Bus) Follow(ctx context.Context, listening func(), said func(coordinator.Status)) error {
 	signals := make(chan *dbus.Signal, 64)
 	b.conn.Signal(signals)
 	defer b.conn.RemoveSignal(signals)
@@ -47,6 +48,7 @@ func (b *Bus) Follow(ctx context.Context, said func(coordinator.Status)) error {
 			return fmt.Errorf("system bus: %w", err)
 		}
 	}
+	listening()
 	l := &listener{Bus: b, said: said}
 	// Not there is an error too, and no news.
 	_ = b.call(ctx, busName, "/org/freedesktop/DBus", busName+".GetNameOwner", []any{updatebus.Name}, &l.owner)

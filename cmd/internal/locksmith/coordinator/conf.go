@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,9 @@ const (
 
 type conf struct {
 	root, strategy string
-	held           *os.File
+
+	mu   sync.Mutex
+	held *os.File
 }
 
 // openConf becomes the machine's coordinator, or says that another program is:
@@ -70,6 +73,8 @@ func (c *conf) close() { _ = c.held.Close() }
 // set says what the coordinator is at. Readers see the old text or the new one,
 // and the file is locked all the time.
 func (c *conf) set(state string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	path := filepath.Join(c.root, confPath)
 	f, err := openLocked(path + ".new")
 	if err != nil {

@@ -84,8 +84,11 @@ type Env struct {
 	// whenever that changes, and returns as Follow does.
 	Health func(ctx context.Context, judged func(*health.Report)) error
 	// Follow calls said with the update engine's status now and whenever it
-	// changes. It returns when ctx ends or nothing can be heard any more.
-	Follow func(ctx context.Context, said func(Status)) error
+	// changes, and once listening, when it misses nothing from then on. It returns
+	// when ctx ends or nothing can be heard any more.
+	Follow func(ctx context.Context, listening func(), said func(Status)) error
+	// Ready is called when the coordinator does its work.
+	Ready func()
 	// EtcdRuns says whether this machine runs etcd.
 	EtcdRuns func(ctx context.Context) bool
 	// Tell shows a message to everybody who is logged in, and says how many
@@ -203,18 +206,18 @@ func (c *coordinator) run(ctx context.Context) error {
 	}
 	part(func(ctx context.Context) error { return c.Health(ctx, c.health.set) })
 	if off {
+		c.Ready()
 		if err := c.payDebt(ctx); ctx.Err() == nil {
 			return err
 		}
 		return context.Cause(ctx)
 	}
-	part(func(ctx context.Context) error { return c.Follow(ctx, c.heard) })
+	part(func(ctx context.Context) error { return c.Follow(ctx, c.listening, c.heard) })
 	if turns {
 		part(c.attend)
 	} else {
 		part(c.payDebt)
 	}
-	c.note(stateRunning)
 	part(c.coordinate)
 	<-ctx.Done()
 	return context.Cause(ctx)
@@ -233,6 +236,12 @@ func (c *coordinator) takesTurns(ctx context.Context) bool {
 		c.say("no etcd here and no LOCKSMITHD_ENDPOINT: not taking turns")
 	}
 	return false
+}
+
+// listening says that the coordinator is at work.
+func (c *coordinator) listening() {
+	c.note(stateRunning)
+	c.Ready()
 }
 
 // heard takes a status of the update engine. What a person asked for stays.

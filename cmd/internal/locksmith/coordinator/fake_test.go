@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,7 +28,7 @@ type group struct {
 	mu      sync.Mutex
 	text    []byte
 	present map[string]lock.Presence
-	changed chan struct{}
+	change  chan struct{} // closed at the next one
 	seen    map[*lock.View]chan struct{}
 	down    error // what every request gets
 	changes int
@@ -36,7 +37,7 @@ type group struct {
 func newGroup() *group {
 	return &group{
 		text: []byte(`{"max":1}`), present: map[string]lock.Presence{},
-		changed: make(chan struct{}), seen: map[*lock.View]chan struct{}{},
+		change: make(chan struct{}), seen: map[*lock.View]chan struct{}{},
 	}
 }
 
@@ -49,13 +50,13 @@ func (g *group) view() *lock.View {
 	for id, p := range g.present {
 		v.Present[id] = p
 	}
-	g.seen[v] = g.changed
+	g.seen[v] = g.change
 	return v
 }
 
 func (g *group) wake() {
-	close(g.changed)
-	g.changed = make(chan struct{})
+	close(g.change)
+	g.change = make(chan struct{})
 }
 
 func (g *group) View(context.Context, ...string) (*lock.View, error) {
@@ -95,10 +96,10 @@ func (g *group) Lock(ctx context.Context, id string, r lock.Record, gone func(*l
 
 func (g *group) Wait(ctx context.Context, since *lock.View) error {
 	g.mu.Lock()
-	changed := g.seen[since]
+	change := g.seen[since]
 	g.mu.Unlock()
 	select {
-	case <-changed:
+	case <-change:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -110,8 +111,8 @@ func (g *group) Attend(ctx context.Context, id string, _ time.Duration, updates 
 	for {
 		select {
 		case p := <-updates:
-			if g.down != nil {
-				return g.down
+			if err := g.isDown(); err != nil {
+				return err
 			}
 			g.setPresent(id, &p)
 			ready()
@@ -136,6 +137,32 @@ func (g *group) do(t *testing.T, change func(*lock.View) error) {
 	require.NoError(t, g.Change(t.Context(), change))
 }
 
+func (g *group) isDown() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.down
+}
+
+func (g *group) presence(id string) lock.Presence {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.present[id]
+}
+
+func (g *group) there(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, there := g.present[id]
+	return there
+}
+
+// changed counts changes.
+func (g *group) changed() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changes
+}
+
 func (g *group) holds(id string) bool {
 	v, _ := g.View(context.Background())
 	_, held := v.Holder(id)
@@ -151,21 +178,24 @@ func (g *group) record(id string) lock.Record {
 // machine is a machine with a coordinator, in a bubble of synctest.
 type machine struct {
 	*coordinator.Env
-	t        *testing.T
-	group    *group
-	out      safeBuffer
-	status   chan coordinator.Status
-	judged   chan *health.Report
-	people   int // terminals
+	t      *testing.T
+	group  *group
+	out    safeBuffer
+	status chan coordinator.Status
+	judged chan *health.Report
+	people int // terminals
+	etcd   bool
+	ready  int
+	begin  time.Time
+	cancel context.CancelFunc
+	done   chan error
+	boot   string
+
+	mu       sync.Mutex
 	told     []string
 	restarts []time.Duration // since the start
 	method   string
 	fail     error // of restarting
-	etcd     bool
-	begin    time.Time
-	cancel   context.CancelFunc
-	done     chan error
-	boot     string
 }
 
 // safeBuffer is written by several goroutines.
@@ -202,10 +232,14 @@ func newMachine(t *testing.T, strategy string) *machine {
 		},
 		EtcdRuns: func(context.Context) bool { return m.etcd },
 		Tell: func(_ context.Context, message string) int {
+			m.mu.Lock()
+			defer m.mu.Unlock()
 			m.told = append(m.told, message)
 			return m.people
 		},
 		Restart: func(_ context.Context, method string) error {
+			m.mu.Lock()
+			defer m.mu.Unlock()
 			if m.fail == nil {
 				m.restarts, m.method = append(m.restarts, time.Since(m.begin)), method
 			}
@@ -230,7 +264,11 @@ func (m *machine) newBoot(id string) {
 	m.file("proc/sys/kernel/random/boot_id", id+"\n")
 	m.status, m.judged = make(chan coordinator.Status, 9), make(chan *health.Report, 9)
 	status, judged := m.status, m.judged
-	m.Follow = func(ctx context.Context, said func(coordinator.Status)) error { return feed(ctx, status, said) }
+	m.Follow = func(ctx context.Context, listening func(), said func(coordinator.Status)) error {
+		listening()
+		return feed(ctx, status, said)
+	}
+	m.Ready = func() { m.ready++ }
 	m.Health = func(ctx context.Context, said func(*health.Report)) error { return feed(ctx, judged, said) }
 	m.judged <- &health.Report{Version: "1.0.0", Text: "waiting: for units"}
 }
@@ -244,6 +282,31 @@ func feed[T any](ctx context.Context, from <-chan T, to func(T)) error {
 			return ctx.Err()
 		}
 	}
+}
+
+func (m *machine) restarted() []time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.restarts)
+}
+
+func (m *machine) restartMethod() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.method
+}
+
+func (m *machine) messages() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.told)
+}
+
+// refuse has restarts fail.
+func (m *machine) refuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
 }
 
 // start runs the coordinator.

@@ -69,19 +69,25 @@ func (f *fleet) between(most time.Duration) time.Duration {
 	return time.Duration(f.random.Int64N(int64(most)))
 }
 
-// goesDown counts the hosts that restart by turns.
-func (f *fleet) goesDown(id string) {
+// goesDown ends a life and counts the hosts that restart by turns.
+func (f *fleet) goesDown(id string, end context.CancelCauseFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	end(nil)
 	f.restart++
 	f.down[id] = true
 	f.most = max(f.most, len(f.down))
 }
 
-func (f *fleet) isBack(id string) {
+// isBack says whether a host lives still, and that it is healthy if it does.
+func (f *fleet) isBack(ctx context.Context, id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
 	delete(f.down, id)
+	return true
 }
 
 // TestFleet: never more than max restart at once, whatever crashes when, and in
@@ -140,6 +146,7 @@ func (h *host) live(ctx context.Context) {
 // boot is one life. It ends with a restart, a crash, or being done.
 func (h *host) boot(ctx context.Context) (done bool) {
 	h.boots++
+	version := h.version
 	h.write("proc/sys/kernel/random/boot_id", fmt.Sprintf("boot-%d", h.boots))
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -148,6 +155,7 @@ func (h *host) boot(ctx context.Context) (done bool) {
 		defer die.Stop()
 	}
 	var etcd *clientv3.Client
+	restarted := false
 	e := &coordinator.Env{
 		Stdout: io.Discard, Root: h.root, Now: time.Now, Random: h.between,
 		Config: &updateconf.Config{RebootStrategy: "etcd-lock"},
@@ -164,18 +172,21 @@ func (h *host) boot(ctx context.Context) (done bool) {
 		},
 		Tell: func(context.Context, string) int { return 0 },
 		Health: func(ctx context.Context, judged func(*health.Report)) error {
-			judged(&health.Report{Version: h.version, Text: "waiting"})
+			judged(&health.Report{Version: version, Text: "waiting"})
 			select {
 			case <-time.After(20*time.Millisecond + h.between(100*time.Millisecond)):
-				h.isBack(h.id)
-				judged(&health.Report{Version: h.version, Healthy: true, Text: "healthy"})
 			case <-ctx.Done():
+			}
+			if h.isBack(ctx, h.id) {
+				judged(&health.Report{Version: version, Healthy: true, Text: "healthy"})
 			}
 			<-ctx.Done()
 			return ctx.Err()
 		},
-		Follow: func(ctx context.Context, said func(coordinator.Status)) error {
-			if h.version == before {
+		Ready: func() {},
+		Follow: func(ctx context.Context, listening func(), said func(coordinator.Status)) error {
+			listening()
+			if version == before {
 				said(coordinator.Status{NeedReboot: true, Version: after})
 				<-ctx.Done()
 				return ctx.Err()
@@ -183,14 +194,16 @@ func (h *host) boot(ctx context.Context) (done bool) {
 			return h.untilFree(ctx, end)
 		},
 		Restart: func(context.Context, string) error {
-			h.goesDown(h.id)
-			h.version = after
-			end(nil)
+			h.goesDown(h.id, end)
+			restarted = true
 			return nil
 		},
 	}
 	if err := coordinator.Run(ctx, e); err != nil {
 		h.t.Error(err)
+	}
+	if restarted {
+		h.version = after
 	}
 	if context.Cause(ctx) == errCrash {
 		h.mu.Lock()
