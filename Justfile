@@ -19,7 +19,7 @@ test-race:
 
 # every test, VM tests included
 test-all:
-    go test -timeout 60m ./...
+    go test -timeout 85m ./...
 
 # boot tests of one channel
 test-qemu:
