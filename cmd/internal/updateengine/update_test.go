@@ -396,10 +396,10 @@ func TestDisabled(t *testing.T) {
 func TestSlotDisappears(t *testing.T) {
 	m := newMachine(t)
 	m.offering(&update{version: newVersion, content: m.full(newVersion)})
-	serve := m.serve
-	m.serve = func(w http.ResponseWriter, r *http.Request, content []byte) {
-		serve(w, r, content)
-		m.set(partB, 3, 1, false)
+	m.engine.Changed = func(s updatebus.Status) {
+		if s.Operation == updatebus.Finalizing {
+			m.set(partB, 3, 1, false)
+		}
 	}
 	assert.Contains(t, m.attempt(false), "the slot was changed by somebody else")
 	assert.Equal(t, "USR-A priority=1 tries=0 successful=1\nUSR-B priority=3 tries=1 successful=0", m.table())
