@@ -80,7 +80,7 @@ func testLife(t *testing.T, l *lab) {
 	passed := u.wire.passed.Load()
 	assert.Contains(t, m.updates(t), "CURRENT_OP=UPDATE_STATUS_IDLE")
 	assert.Contains(t, m.engineLog(t), fmt.Sprintf("version %s was started and did not stay", bad.Version))
-	assert.Contains(t, u.get(t, "/"), "<td>44</td>")
+	assert.Contains(t, u.get(t, "/metrics"), `slipway_update_errors_total{code="44"} 1`)
 	assert.Less(t, u.wire.passed.Load()-passed, int64(1<<20), "the server does not offer it again")
 	assert.Equal(t, "priority=2 tries=0 successful=0", m.attributes(t, 3), "nor is it tried again")
 	if l.Channel != "alpha" && *channelFlag == "ci" {
