@@ -40,8 +40,8 @@ func testPowerCuts(t *testing.T, l *lab) {
 		m.looks(t)
 		m.run(t, "grep -qm 1 'going on at' < <(exec journalctl -b -f -n all -o cat -u update-engine.service)")
 		at, size := resumed(t, m.engineLog(t))
-		t.Logf("cut at %d %%: %d of %d bytes had passed, it went on at %d", cut.percent, before, size, at)
-		assert.GreaterOrEqual(t, at, size*int64(cut.percent-5)/100)
+		t.Logf("cut at %d %%: %d bytes had gone into the wire, of %d, and it went on at %d", cut.percent, before, size, at)
+		assert.GreaterOrEqual(t, at, size*int64(cut.percent-10)/100)
 	}
 	m.reaches(t, "CURRENT_OP=UPDATE_STATUS_(FINALIZING|UPDATED_NEED_REBOOT)")
 	m.PowerCut()
@@ -51,8 +51,6 @@ func testPowerCuts(t *testing.T, l *lab) {
 		require.Contains(t, m.updates(t), needReboot+newer.Version)
 	}
 	assert.Equal(t, digestLine(t, newer.path("usr.img")), m.run(t, "sha256sum </dev/vda4"))
-	size := fileSize(t, l.fullPayload(t, next))
-	assert.Less(t, float64(u.wire.passed.Load()), 1.25*float64(size), "what passed in all")
 }
 
 // resumed is where the engine said it goes on.
@@ -95,7 +93,6 @@ func testBadNetwork(t *testing.T, l *lab) {
 	u.wire.cut()
 	m.reaches(t, "CURRENT_OP=UPDATE_STATUS_UPDATED_NEED_REBOOT")
 	assert.Equal(t, digestLine(t, newer.path("usr.img")), m.run(t, "sha256sum </dev/vda4"))
-	assert.Less(t, float64(u.wire.passed.Load()), 1.1*float64(size), "what passed in all")
 	assert.Contains(t, m.engineLog(t), "checkpoint not kept: ")
 
 	// Another channel has a newer version: it takes the place of the one that

@@ -2,6 +2,7 @@ package qemutests_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -24,7 +25,7 @@ func TestEngine(t *testing.T) {
 			{"bad-network", alphaOnly, testBadNetwork},
 			{"stress", alphaOnly, testStress},
 		} {
-			if c.scope == alphaOnly && *channelFlag == "ci" && l.Channel != "alpha" {
+			if !slices.Contains(channels(t, c.scope), l.Channel) {
 				continue
 			}
 			t.Run(c.name, func(t *testing.T) {
