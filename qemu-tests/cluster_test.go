@@ -123,7 +123,7 @@ func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots machines; -short leaves that out")
 	}
-	for _, channel := range channels(t, alphaOnly) {
+	for _, channel := range channels(t, onRequest) {
 		t.Run(channel, func(t *testing.T) {
 			c := newCluster(t, shared.lab(t, channel))
 			first := c.nodes[0]
