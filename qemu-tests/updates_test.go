@@ -318,9 +318,8 @@ func (m *machine) reaches(t testing.TB, pattern string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), updateLimit)
 	defer cancel()
-	// What was told before somebody listened has to be asked for.
-	out, code, err := m.Run(ctx, "grep -qE -m 1 '"+pattern+"' < <(update_engine_client -watch_for_updates & "+
-		"while update_engine_client -status; do sleep 0.5; done); update_engine_client -status")
+	out, code, err := m.Run(ctx, "until update_engine_client -status | grep -qE '"+pattern+"'; do sleep 0.3; done; "+
+		"update_engine_client -status")
 	require.NoError(t, err, "%s\n%s", out, m.Console().Tail())
 	require.Zero(t, code, out)
 }
