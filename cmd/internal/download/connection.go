@@ -106,7 +106,7 @@ func (s *Stream) accept(c *connection, r *http.Response, url string) error {
 		// read again.
 		size, skip = r.ContentLength, s.offset
 	default:
-		return &StatusError{URL: url, Code: r.StatusCode, RetryAfter: retryAfter(r.Header)}
+		return &StatusError{URL: url, Code: r.StatusCode, RetryAfter: RetryAfter(r.Header)}
 	}
 	if size >= 0 && size != s.f.Size {
 		return &SizeError{URL: url, Want: s.f.Size, Got: size}
@@ -173,8 +173,9 @@ func contentRange(text string) (start, size int64, ok bool) {
 	return start, size, isBytes && hasTotal && hasLast && err == nil && err2 == nil && start >= 0 && size >= 0
 }
 
-// retryAfter reads seconds; a date is passed over, for the clock may be wrong.
-func retryAfter(h http.Header) time.Duration {
+// RetryAfter is what a server's header of that name asks for, at most a day, 0 if
+// nothing. A date is passed over, for the clock may be wrong.
+func RetryAfter(h http.Header) time.Duration {
 	n, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || n < 0 {
 		return 0

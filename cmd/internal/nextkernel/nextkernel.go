@@ -31,16 +31,10 @@ import (
 	"slipway/cmd/internal/slots"
 	"slipway/partitions"
 	"slipway/signing/footer"
-	"slipway/signing/key"
 	"slipway/signing/keyset"
 )
 
-const (
-	osReleasePath = "usr/lib/os-release"
-
-	maxSet = 256 << 10 // bytes
-	maxUKI = 128 << 20
-)
+const maxUKI = 128 << 20 // bytes
 
 // Env is what the program sees of the world.
 type Env struct {
@@ -112,11 +106,11 @@ func (e *Env) load(ctx context.Context) (line string, err error) {
 		return "", err
 	}
 	defer s.close()
-	keys, err := imageKeys(e.Machine.Root)
+	keys, built, err := e.Machine.Keys()
 	if err != nil {
 		return "", err
 	}
-	foot, err := footer.Read(s.file, s.size, keys)
+	foot, err := footer.Read(s.file, s.size, keys.Trusted(keyset.Image, built))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", s.label, err)
 	}
@@ -181,31 +175,6 @@ func open(m slots.Machine) (*slot, error) {
 	s := &slot{label: p.Label, disk: d.Path(), table: d.Table, size: d.Size(p), proven: p.Attributes.Successful()}
 	s.file, err = os.Open(d.Node(number))
 	return s, err
-}
-
-// imageKeys are those by which the running version, whose /usr is verified,
-// trusts slots.
-func imageKeys(root string) ([]key.Key, error) {
-	name := filepath.Join(root, "usr", keyset.Path)
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSet+1))
-	if err != nil {
-		return nil, err
-	}
-	set, err := keyset.Read(text)
-	if err != nil {
-		return nil, fmt.Errorf("/usr/%s: %w", keyset.Path, err)
-	}
-	// What the version was built with holds, whatever the clock says.
-	built, err := os.Stat(filepath.Join(root, osReleasePath))
-	if err != nil {
-		return nil, err
-	}
-	return set.Set.Trusted(keyset.Image, built.ModTime()), nil
 }
 
 // verify compares every block of the slot with the root hash in its footer.

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
+	"slipway/cmd/internal/download"
 	"slipway/cmd/internal/updatebus"
 	"slipway/cmd/internal/updateconf"
 	"slipway/signing/omaha"
@@ -121,7 +121,7 @@ func (t *talk) send(ctx context.Context, app *omaha.App) (*omaha.AppResponse, er
 	}
 	defer r.Body.Close()
 	if r.StatusCode != http.StatusOK {
-		return nil, &serverError{r.StatusCode, seconds(r.Header.Get("Retry-After"))}
+		return nil, &serverError{r.StatusCode, download.RetryAfter(r.Header)}
 	}
 	p, err := omaha.ReadResponse(io.LimitReader(r.Body, omaha.MaxSize+1))
 	if err != nil {
@@ -146,12 +146,4 @@ func sameServer(next *http.Request, via []*http.Request) error {
 		return fmt.Errorf("redirect to %s://%s refused", next.URL.Scheme, next.URL.Host)
 	}
 	return nil
-}
-
-func seconds(text string) time.Duration {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return time.Duration(min(n, 24*3600)) * time.Second
 }

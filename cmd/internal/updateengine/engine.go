@@ -33,7 +33,6 @@ import (
 	"slipway/cmd/internal/slots"
 	"slipway/cmd/internal/updatebus"
 	"slipway/cmd/internal/updateconf"
-	"slipway/signing/footer"
 )
 
 // Env is what the engine sees of the world.
@@ -176,30 +175,6 @@ func (g *Engine) AttemptUpdate() error {
 	default: // asked already
 	}
 	return nil
-}
-
-// floor is the oldest version the running one lets itself be replaced by, as
-// its footer says.
-func (g *Engine) floor() (string, error) {
-	d, err := g.Machine.Open(g.boot, false)
-	if err != nil {
-		return "", err
-	}
-	defer d.Close()
-	p, err := d.Running(g.boot)
-	if err != nil {
-		return "", err
-	}
-	f, err := os.Open(d.Node(p.Number))
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	foot, err := footer.Read(f, d.Size(p), g.host.imageKeys)
-	if err != nil {
-		return "", err
-	}
-	return foot.RollbackFloor, nil
 }
 
 // proven says whether the running version has proven itself.

@@ -34,6 +34,7 @@ type host struct {
 	name              string // of the operating system
 	architecture      string // Debian's word
 	board             string // "amd64-usr"
+	floor             string // oldest version that may replace the running one; see footer.Footer
 	appID             string
 	oem, oemVersion   string
 
@@ -55,11 +56,6 @@ func (g *Engine) readHost() (*host, error) {
 	h.name = settings(root, osReleasePath)["ID"]
 	oem := settings(root, oemPath)
 	h.oem, h.oemVersion = oem["ID"], oem["VERSION_ID"]
-	info, err := fs.Stat(root, osReleasePath)
-	if err != nil {
-		return nil, err
-	}
-	h.built = info.ModTime()
 	if err := g.readSlot(h); err != nil {
 		return nil, err
 	}
@@ -69,16 +65,11 @@ func (g *Engine) readHost() (*host, error) {
 // readSlot reads the keys out of the verified /usr, and from the running
 // slot's footer what the slot is.
 func (g *Engine) readSlot(h *host) error {
-	text, err := readSmall(g.root(), "usr/"+keyset.Path)
-	if err != nil {
+	var err error
+	if h.keys, h.built, err = g.Machine.Keys(); err != nil {
 		return err
 	}
-	file, err := keyset.Read(text)
-	if err != nil {
-		return fmt.Errorf("/usr/%s: %w", keyset.Path, err)
-	}
-	h.keys = file.Set
-	h.imageKeys = file.Set.Trusted(keyset.Image, h.built)
+	h.imageKeys = h.keys.Trusted(keyset.Image, h.built)
 	d, err := g.Machine.Open(g.boot, false)
 	if err != nil {
 		return err
@@ -97,7 +88,7 @@ func (g *Engine) readSlot(h *host) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Label, err)
 	}
-	h.architecture, h.board = foot.Architecture, foot.Architecture+"-usr"
+	h.architecture, h.board, h.floor = foot.Architecture, foot.Architecture+"-usr", foot.RollbackFloor
 	if h.name == "" {
 		h.name = foot.Name
 	}

@@ -136,11 +136,7 @@ func (g *Engine) settle() {
 // raiseFloor keeps what the running version, which has proven itself, asks of
 // those that replace it. It is never lowered.
 func (g *Engine) raiseFloor() {
-	floor, err := g.floor()
-	if err != nil {
-		g.say("%v", err)
-		return
-	}
+	floor := g.host.floor
 	if order, err := payload.CompareVersions(floor, g.state.Floor); err != nil || order <= 0 {
 		return
 	}
