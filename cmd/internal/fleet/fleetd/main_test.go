@@ -166,6 +166,10 @@ web@2.service	loaded	active	running	41182fa
 	assert.Equal(t, "no other machine takes: "+stays+"\ndrained\n", out)
 	assert.Equal(t, 0, code)
 	assert.NotContains(t, drained.systemd.Running(), "free.service")
+	// The machine that has the unit now must have said so: list-units may show
+	// what the drained one said before.
+	const launched = "UNIT\t\tSTATE\nfree.service\tlaunched\nweb@1.service\tlaunched\nweb@2.service\tlaunched\n"
+	a.until("list-unit-files --fields=unit,state", launched)
 	code, out = drained.fleetd(t.Context(), "undrain")
 	assert.Equal(t, "", out)
 	assert.Equal(t, 0, code)
@@ -177,6 +181,7 @@ web@2.service	loaded	active	running	41182fa
 	assert.Len(t, a.systemd.Running(), 2-len(b.systemd.Running())+1)
 	a.start()
 	b.start()
+	a.until("list-unit-files --fields=unit,state", launched)
 	a.until("list-units --fields=unit,sub", "UNIT\t\tSUB\nfree.service\trunning\nweb@1.service\trunning\nweb@2.service\trunning\n")
 	assert.Equal(t, before, a.systemd.Starts()+b.systemd.Starts())
 
