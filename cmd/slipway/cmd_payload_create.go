@@ -168,7 +168,7 @@ func openCompressor(ctx context.Context, w *workspace, level, mirror string, rep
 
 // zstdProgram packs with the pinned zstd at its best usual level.
 func zstdProgram(programs *tools.Tree) payload.Compressor {
-	return func(ctx context.Context, src []byte) ([]byte, error) {
+	return payload.Checked(func(ctx context.Context, src []byte) ([]byte, error) {
 		cmd := programs.Command(ctx, "zstd", "-19", "--single-thread", "--no-check", "--quiet",
 			"--stdout", fmt.Sprintf("--stream-size=%d", len(src)))
 		var out, problems bytes.Buffer
@@ -177,5 +177,5 @@ func zstdProgram(programs *tools.Tree) payload.Compressor {
 			return nil, fmt.Errorf("zstd: %w: %s", err, bytes.TrimSpace(problems.Bytes()))
 		}
 		return out.Bytes(), nil
-	}
+	})
 }

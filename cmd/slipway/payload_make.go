@@ -68,8 +68,8 @@ func makePayload(ctx context.Context, name string, o *payloadOptions) (_ *madePa
 	defer os.Remove(out.Name()) // not there any more if all went well
 	defer out.Close()
 
-	m, err := payload.Write(ctx, out, &payload.WriteOptions{
-		Manifest: *manifest, Plan: showProgress(plan, step.Progress, manifest.New.Size), Scratch: scratch,
+	m, err := o.write(ctx, out, &payload.WriteOptions{
+		Manifest: *manifest, Plan: showProgress(plan, step.Progress, o.new.size), Scratch: scratch,
 		Signers: payloadSigners(o.signers), About: signing.About,
 	})
 	if err != nil {
@@ -90,6 +90,33 @@ func makePayload(ctx context.Context, name string, o *payloadOptions) (_ *madePa
 	return &madePayload{m, size}, nil
 }
 
+// write checks the new slot and takes its digest while the plan runs.
+func (o *payloadOptions) write(ctx context.Context, w io.Writer, to *payload.WriteOptions) (m *payload.Manifest, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	digest := make(chan payload.Image, 1)
+	group.Go(func() error {
+		image, err := o.new.image(ctx, o.workers)
+		if err == nil {
+			digest <- image
+		}
+		return err
+	})
+	to.New = func() (payload.Image, error) {
+		select {
+		case image := <-digest:
+			return image, nil
+		case <-ctx.Done():
+			return payload.Image{}, ctx.Err()
+		}
+	}
+	group.Go(func() error {
+		var err error
+		m, err = payload.Write(ctx, w, to)
+		return err
+	})
+	return m, group.Wait()
+}
+
 // showProgress tells how much of the destination is planned.
 func showProgress(plan payload.Plan, progress func(done, total int64), total int64) payload.Plan {
 	return func(yield func(payload.Operation, error) bool) {
@@ -104,7 +131,8 @@ func showProgress(plan payload.Plan, progress func(done, total int64), total int
 	}
 }
 
-// manifest says what is known of a payload before it is planned.
+// manifest says what is known of a payload before it is planned: all but what
+// its operations make.
 func (o *payloadOptions) manifest(ctx context.Context) (*payload.Manifest, error) {
 	f := o.new.footer
 	m := &payload.Manifest{Info: payload.Info{
@@ -114,9 +142,8 @@ func (o *payloadOptions) manifest(ctx context.Context) (*payload.Manifest, error
 	if o.minimum != "" {
 		m.Info.MinimumVersion = o.minimum
 	}
-	var err error
-	if m.New, err = o.new.image(ctx, o.workers); err != nil || o.old == nil {
-		return m, err
+	if o.old == nil {
+		return m, nil
 	}
 	old, err := o.old.image(ctx, o.workers)
 	if err != nil {

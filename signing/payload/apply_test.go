@@ -304,7 +304,7 @@ func TestCompressorIsChecked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := payload.Write(t.Context(), io.Discard, &payload.WriteOptions{
 				Manifest: payload.Manifest{Info: info(), New: imageOf(img)}, Scratch: new(scratch),
-				Plan:    payload.PlanFull(t.Context(), bytes.NewReader(img), int64(len(img)), &payload.FullOptions{Compress: c.compress}),
+				Plan:    payload.PlanFull(t.Context(), bytes.NewReader(img), int64(len(img)), &payload.FullOptions{Compress: payload.Checked(c.compress)}),
 				Signers: []payload.Signer{newEd25519("one", 1)},
 			})
 			assert.ErrorContains(t, err, c.want)

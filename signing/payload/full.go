@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -25,11 +23,6 @@ const (
 	// shorter ones compress to almost nothing where they are.
 	minZeros = 64 << 10
 )
-
-// Compressor packs src, at most MaxReplace bytes, into one Zstandard frame
-// that states its content size. It must be deterministic, and safe for
-// concurrent use.
-type Compressor func(ctx context.Context, src []byte) ([]byte, error)
 
 // FullOptions says how a full payload is planned.
 type FullOptions struct {
@@ -80,29 +73,20 @@ func (p *fullPlanner) start(ctx context.Context) <-chan chan planned {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	results := make(chan chan planned, workers)
-	idle := make(chan *unpacker, workers)
-	for range workers {
-		idle <- new(unpacker)
-	}
+	busy := make(chan struct{}, workers)
 	go func() {
 		defer close(results)
-		defer func() {
-			for range workers {
-				(<-idle).close()
-			}
-		}()
-		hand := func(run func(*unpacker) (Operation, error)) bool {
-			var u *unpacker
+		hand := func(run func() (Operation, error)) bool {
 			select {
-			case u = <-idle:
+			case busy <- struct{}{}:
 			case <-ctx.Done():
 				return false
 			}
 			r := make(chan planned, 1)
 			go func() {
-				op, err := run(u)
+				op, err := run()
 				r <- planned{op, err}
-				idle <- u
+				<-busy
 			}()
 			results <- r
 			return true
@@ -118,13 +102,17 @@ func (p *fullPlanner) start(ctx context.Context) <-chan chan planned {
 
 // cut reads the image and hands over an operation to make for each run of
 // zeros and each chunk between.
-func (p *fullPlanner) cut(ctx context.Context, hand func(func(*unpacker) (Operation, error)) bool) error {
+func (p *fullPlanner) cut(ctx context.Context, hand func(func() (Operation, error)) bool) error {
 	if p.size <= 0 || p.size%BlockSize != 0 {
 		return fmt.Errorf("image of %d bytes, want a multiple of %d", p.size, BlockSize)
 	}
 	var zeros Extent
+	var buf []byte
 	for at := int64(0); at < p.size; {
-		chunk := make([]byte, min(chunkSize, p.size-at))
+		if buf == nil {
+			buf = make([]byte, chunkSize)
+		}
+		chunk := buf[:min(chunkSize, p.size-at)]
 		if n, err := p.image.ReadAt(chunk, at); n < len(chunk) {
 			return fmt.Errorf("read image at %d: %w", at+int64(n), err)
 		}
@@ -140,9 +128,9 @@ func (p *fullPlanner) cut(ctx context.Context, hand func(func(*unpacker) (Operat
 		if !p.flushZeros(&zeros, hand) {
 			return ctx.Err()
 		}
-		chunk = chunk[:dataPrefix(chunk)]
+		chunk, buf = chunk[:dataPrefix(chunk)], nil // which is the operation's now
 		dst := Extent{uint64(at / BlockSize), uint64(len(chunk) / BlockSize)}
-		if !hand(func(u *unpacker) (Operation, error) { return p.pack(ctx, u, dst, chunk) }) {
+		if !hand(func() (Operation, error) { return p.pack(ctx, dst, chunk) }) {
 			return ctx.Err()
 		}
 		at += int64(len(chunk))
@@ -151,12 +139,12 @@ func (p *fullPlanner) cut(ctx context.Context, hand func(func(*unpacker) (Operat
 	return ctx.Err()
 }
 
-func (p *fullPlanner) flushZeros(zeros *Extent, hand func(func(*unpacker) (Operation, error)) bool) bool {
+func (p *fullPlanner) flushZeros(zeros *Extent, hand func(func() (Operation, error)) bool) bool {
 	for zeros.Blocks > 0 {
 		part := Extent{zeros.Start, min(zeros.Blocks, maxZeros/BlockSize)}
 		zeros.Start, zeros.Blocks = zeros.Start+part.Blocks, zeros.Blocks-part.Blocks
 		op := Operation{Type: Zero, Dst: []Extent{part}}
-		if !hand(func(*unpacker) (Operation, error) { return op, nil }) {
+		if !hand(func() (Operation, error) { return op, nil }) {
 			return false
 		}
 	}
@@ -193,36 +181,13 @@ func isZero(block []byte) bool {
 }
 
 // pack makes the smaller of REPLACE and REPLACE_ZSTD.
-func (p *fullPlanner) pack(ctx context.Context, u *unpacker, dst Extent, content []byte) (Operation, error) {
+func (p *fullPlanner) pack(ctx context.Context, dst Extent, content []byte) (Operation, error) {
 	packed, err := p.o.Compress(ctx, content)
 	if err != nil {
 		return Operation{}, fmt.Errorf("compress blocks %d+%d: %w", dst.Start, dst.Blocks, err)
 	}
-	op := Operation{Type: Replace, Dst: []Extent{dst}, Data: content}
 	if len(packed) >= len(content) {
-		return op, nil
+		return Operation{Type: Replace, Dst: []Extent{dst}, Data: content}, nil
 	}
-	// What a foreign program made is believed once it has been unpacked.
-	got, err := u.unpack(packed, len(content))
-	if err == nil && !bytes.Equal(got, content) {
-		err = fmt.Errorf("another content")
-	}
-	if err != nil {
-		return op, fmt.Errorf("compress blocks %d+%d: the compressor's answer unpacks to: %w", dst.Start, dst.Blocks, err)
-	}
-	op.Type, op.Data = ReplaceZstd, packed
-	return op, nil
-}
-
-// Fast is the Compressor for development: half a second of one processor for
-// 100 MB, and a third more bytes than zstd -19.
-func Fast() (Compressor, error) {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
-		zstd.WithSingleSegment(true), zstd.WithWindowSize(MaxReplace))
-	if err != nil {
-		return nil, fmt.Errorf("internal error: zstd encoder: %w", err)
-	}
-	return func(ctx context.Context, src []byte) ([]byte, error) {
-		return e.EncodeAll(src, make([]byte, 0, len(src))), ctx.Err()
-	}, nil
+	return Operation{Type: ReplaceZstd, Dst: []Extent{dst}, Data: packed}, nil
 }

@@ -24,9 +24,12 @@ type Scratch interface {
 type WriteOptions struct {
 	// Manifest without operations and signatures' place: Write fills those.
 	Manifest Manifest
-	Plan     Plan
-	Scratch  Scratch
-	Signers  []Signer
+	// New, if set, gives Manifest.New once the plan has been run, so that its
+	// digest can be taken meanwhile.
+	New     func() (Image, error)
+	Plan    Plan
+	Scratch Scratch
+	Signers []Signer
 	// About, if set, tells signers by their context what they sign.
 	About func(ctx context.Context, what string) context.Context
 }
@@ -44,6 +47,12 @@ func Write(ctx context.Context, w io.Writer, o *WriteOptions) (*Manifest, error)
 	m := o.Manifest
 	if err := m.gather(ctx, o.Plan, o.Scratch); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
+	}
+	if o.New != nil {
+		var err error
+		if m.New, err = o.New(); err != nil {
+			return nil, fmt.Errorf("payload: %w", err)
+		}
 	}
 	m.SignaturesSize = int64(signaturesSize(o.Signers))
 	for _, s := range o.Signers {
@@ -63,7 +72,8 @@ func Write(ctx context.Context, w io.Writer, o *WriteOptions) (*Manifest, error)
 	// enough for signers who only take down what they are asked to sign.
 	h := sha256.New()
 	h.Write(metadata)
-	if _, err := io.Copy(h, contextReader{ctx, data()}); err != nil {
+	buf := make([]byte, copySize)
+	if _, err := io.CopyBuffer(onlyWriter{h}, contextReader{ctx, data()}, buf); err != nil {
 		return nil, fmt.Errorf("payload: read back data: %w", err)
 	}
 	ofMetadata, err := sign(o.about(ctx, "metadata"), sha256.Sum256(metadata), o.Signers)
@@ -75,7 +85,7 @@ func Write(ctx context.Context, w io.Writer, o *WriteOptions) (*Manifest, error)
 		bytes.NewReader(metadata), bytes.NewReader(encodeSignatures(ofMetadata)),
 		data(), bytes.NewReader(encodeSignatures(ofPayload)),
 	} {
-		if _, err := io.Copy(w, contextReader{ctx, part}); err != nil {
+		if _, err := io.CopyBuffer(onlyWriter{w}, contextReader{ctx, part}, buf); err != nil {
 			return nil, fmt.Errorf("write payload: %w", err)
 		}
 	}
@@ -116,6 +126,9 @@ func (m *Manifest) gather(ctx context.Context, plan Plan, scratch io.Writer) err
 	}
 	return nil
 }
+
+// onlyWriter keeps io.CopyBuffer from using another buffer than the given one.
+type onlyWriter struct{ io.Writer }
 
 // contextReader ends with the context's error once that is done.
 type contextReader struct {
