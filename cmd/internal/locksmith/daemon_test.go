@@ -121,7 +121,7 @@ func TestDaemon(t *testing.T) {
 	bus := bustest.Start(t)
 	etcd := etcdtest.Start(t, &etcdtest.Options{})
 	m := newMachine(t)
-	m.file("etc/coreos/update.conf", "REBOOT_STRATEGY=etcd-lock\nnonsense\n")
+	m.file("etc/coreos/update.conf", "REBOOT_STRATEGY=off\n")
 	m.file("run/slipway/boot.json", `{"disk":"/dev/vda","slot":"USR-A","partition":3,"version":"1.0.0"}`)
 	restarted := make(chan string, 1)
 	bustest.Offer(t, bus, "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
@@ -132,6 +132,9 @@ func TestDaemon(t *testing.T) {
 	endpoint := "LOCKSMITHD_ENDPOINT=" + etcd.Endpoints()[0]
 
 	d := startDaemon(t, m.Root, bus, endpoint)
+	d.says(`reboot strategy is off: this machine does not restart by itself`)
+	m.file("etc/coreos/update.conf", "REBOOT_STRATEGY=etcd-lock\nnonsense\n")
+	d.says(`update\.conf has changed: starting over with it`)
 	d.says(`/etc/coreos/update.conf:2: "nonsense" is not KEY=VALUE`)
 	d.says(`reboot strategy etcd-lock, reboot window always`)
 	server := bustest.Connect(t, bus)

@@ -116,7 +116,8 @@ type coordinator struct {
 var errDone = errors.New("done")
 
 // Run coordinates until ctx ends, which is no error, or something is wrong that
-// starting again might mend. It returns at once if the strategy is off.
+// starting again might mend. It returns nil if the strategy is off and nothing
+// is left to do.
 func Run(ctx context.Context, e *Env) error {
 	for _, p := range e.Config.Problems {
 		e.say("%s", p)
