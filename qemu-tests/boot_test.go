@@ -32,6 +32,7 @@ func TestBIOS(t *testing.T) {
 			assert.Greater(t, size, int64(9<<30), "of a disk of %d", int64(diskSize))
 		})
 		t.Run("docker", m.testDocker)
+		t.Run("fleet-container", m.testFleetContainer)
 		t.Run("etcd", m.testEtcd)
 		t.Run("etcd-without-majority", m.testEtcdWithoutMajority)
 		t.Run("etcd-tls", m.testEtcdTLS)
