@@ -85,7 +85,7 @@ func cloneFile(from, to string) error {
 
 // stampDisk copies a disk image, with another channel for its machine to
 // follow. The rest of the bytes stay.
-func (p *promotion) stampDisk(ctx context.Context, from, to string) (err error) {
+func (p *promotion) stampDisk(ctx context.Context, from, to string) error {
 	in, size, err := openImage(from)
 	if err != nil {
 		return err
@@ -99,15 +99,7 @@ func (p *promotion) stampDisk(ctx context.Context, from, to string) (err error) 
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	if err := copySparse(ctx, out, in, size); err != nil {
-		return err
-	}
-	return stamped.writeChanges(out, start, old)
+	return copyImage(ctx, to, in, size, func(out *os.File) error { return stamped.writeChanges(out, start, old) })
 }
 
 // findOEM finds the OEM partition of a disk image, in bytes from its start. It

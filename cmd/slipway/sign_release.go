@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"slipway/cmd/internal/hint"
 	"slipway/cmd/internal/release"
@@ -136,7 +133,7 @@ func signAnew(dir string, keys *signers) error {
 }
 
 // copySigned copies an image and adds signatures to the slots in the copy.
-func copySigned(ctx context.Context, from, to string, keys *signers) (err error) {
+func copySigned(ctx context.Context, from, to string, keys *signers) error {
 	in, size, err := openImage(from)
 	if err != nil {
 		return err
@@ -155,49 +152,12 @@ func copySigned(ctx context.Context, from, to string, keys *signers) (err error)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	if err := copySparse(ctx, out, in, size); err != nil {
-		return err
-	}
-	for i, s := range slots {
-		if _, err := out.WriteAt(blocks[i], s.offset+s.Size()-footer.Size); err != nil {
-			return err
+	return copyImage(ctx, to, in, size, func(out *os.File) error {
+		for i, s := range slots {
+			if _, err := out.WriteAt(blocks[i], s.offset+s.Size()-footer.Size); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
-}
-
-// copySparse copies a file and keeps its holes. It shares the blocks if the
-// file system can.
-func copySparse(ctx context.Context, out, in *os.File, size int64) error {
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
 		return nil
-	}
-	if err := out.Truncate(size); err != nil {
-		return err
-	}
-	for at := int64(0); at < size; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		start, err := unix.Seek(int(in.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil
-		}
-		end := size
-		if err != nil {
-			start = at // the file system knows no holes
-		} else if end, err = unix.Seek(int(in.Fd()), start, unix.SEEK_HOLE); err != nil {
-			return err
-		}
-		if _, err := io.Copy(io.NewOffsetWriter(out, start), io.NewSectionReader(in, start, end-start)); err != nil {
-			return err
-		}
-		at = end
-	}
-	return nil
+	})
 }

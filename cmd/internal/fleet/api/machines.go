@@ -82,9 +82,8 @@ func (s *Server) machines(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) listMachines(w http.ResponseWriter, r *http.Request) {
-	page, err := requestedPage(r.URL, s.TokenLimit)
-	if err != nil {
-		sendError(w, http.StatusBadRequest, err.Error())
+	page, ok := s.page(w, r)
+	if !ok {
 		return
 	}
 	view, err := s.Store.Load(r.Context())
@@ -129,13 +128,11 @@ func (s *Server) patchMachines(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) states(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		sendError(w, http.StatusMethodNotAllowed, "only GET supported against this resource")
+	if !getOnly(w, r) {
 		return
 	}
-	page, err := requestedPage(r.URL, s.TokenLimit)
-	if err != nil {
-		sendError(w, http.StatusBadRequest, err.Error())
+	page, ok := s.page(w, r)
+	if !ok {
 		return
 	}
 	reports, err := s.Store.Reports(r.Context())
@@ -158,8 +155,7 @@ func (s *Server) states(w http.ResponseWriter, r *http.Request) {
 // state shows one unit's state: that on the machine it belongs to, if several
 // have it.
 func (s *Server) state(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		sendError(w, http.StatusMethodNotAllowed, "only GET supported against this resource")
+	if !getOnly(w, r) {
 		return
 	}
 	name := r.PathValue("name")

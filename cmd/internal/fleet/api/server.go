@@ -110,6 +110,25 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	}
 }
 
+// getOnly refuses all methods but GET.
+func getOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		sendError(w, http.StatusMethodNotAllowed, "only GET supported against this resource")
+		return false
+	}
+	return true
+}
+
+// page is the page of a list that a request asks for; ok is false if it makes no
+// sense, which the answer says.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) (page pageToken, ok bool) {
+	page, err := requestedPage(r.URL, s.TokenLimit)
+	if err != nil {
+		sendError(w, http.StatusBadRequest, err.Error())
+	}
+	return page, err == nil
+}
+
 // checkJSON says what is wrong with the type of a body.
 func checkJSON(r *http.Request) error {
 	values := r.Header["Content-Type"]

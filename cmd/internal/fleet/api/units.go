@@ -14,13 +14,11 @@ import (
 )
 
 func (s *Server) units(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		sendError(w, http.StatusMethodNotAllowed, "only GET supported against this resource")
+	if !getOnly(w, r) {
 		return
 	}
-	page, err := requestedPage(r.URL, s.TokenLimit)
-	if err != nil {
-		sendError(w, http.StatusBadRequest, err.Error())
+	page, ok := s.page(w, r)
+	if !ok {
 		return
 	}
 	view, err := s.Store.Load(r.Context())
