@@ -218,7 +218,7 @@ func (c *cluster) places(t testing.TB, out string) map[string]*node {
 }
 
 // restartsInTurn has all machines restart by the lock in etcd, whose history
-// shows that no two were away at once.
+// shows that no two were away at once. Each hands its units to others first.
 func (c *cluster) restartsInTurn(t *testing.T) {
 	each(c.nodes, func(n *node) {
 		n.healthy(t)
@@ -234,6 +234,10 @@ func (c *cluster) restartsInTurn(t *testing.T) {
 		assert.NotEqual(t, n.boot, n.bootAfter(t, n.boot))
 		n.healthy(t)
 	})
+	for _, n := range c.nodes {
+		// With the lock, and before etcd went down with the machine.
+		assert.Contains(t, n.run(t, "journalctl -b -1 -o cat --no-pager -u fleet-drain.service"), "drained", n.name)
+	}
 	m := c.nodes[0]
 	m.until(t, "locksmithctl status | grep -qx 'Available: 1'")
 	history := m.run(t, "timeout 10 etcdctl watch --rev=1 coreos.com/updateengine/rebootlock/semaphore || true")

@@ -38,5 +38,5 @@ E`)
 	assert.Contains(t, m.run(t, fleetctl+"stop hello@1"), "Successfully stopped units [hello@1.service].")
 	assert.Empty(t, m.run(t, "docker ps --format '{{.Names}}'"))
 	assert.Contains(t, m.run(t, fleetctl+"journal hello@1"), "goodbye")
-	assert.Equal(t, "Destroyed hello@1.service\nDestroyed hello@.service", m.run(t, fleetctl+"destroy hello@1 hello@"))
+	assert.Equal(t, "Destroyed hello@1.service", m.run(t, fleetctl+"destroy hello@1"))
 }

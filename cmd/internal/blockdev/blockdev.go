@@ -74,6 +74,12 @@ func (b *File) ReadAt(p []byte, off int64) (int, error) {
 	if b.direct == nil || off < 0 {
 		return b.File.ReadAt(p, off)
 	}
+	if b.straight(p, off) {
+		if n, err := b.direct.ReadAt(p, off); err == nil {
+			return n, nil
+		}
+		// Sector by sector there may be something to be had.
+	}
 	n := 0
 	for n < len(p) {
 		s := b.span(off+int64(n), len(p)-n)
@@ -95,6 +101,9 @@ func (b *File) WriteAt(p []byte, off int64) (int, error) {
 	if b.direct == nil || off < 0 {
 		return b.File.WriteAt(p, off)
 	}
+	if b.straight(p, off) {
+		return b.direct.WriteAt(p, off)
+	}
 	n := 0
 	for n < len(p) {
 		s := b.span(off+int64(n), len(p)-n)
@@ -110,6 +119,13 @@ func (b *File) WriteAt(p []byte, off int64) (int, error) {
 		n += c
 	}
 	return n, nil
+}
+
+// straight says whether the device takes memory as it is: whole sectors, well
+// aligned, as large buffers are.
+func (b *File) straight(p []byte, off int64) bool {
+	return len(p) > 0 && off%b.sector == 0 && int64(len(p))%b.sector == 0 &&
+		uintptr(unsafe.Pointer(unsafe.SliceData(p)))%alignment == 0
 }
 
 // span is whole sectors around some bytes, with room for them in memory.

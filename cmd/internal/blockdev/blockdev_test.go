@@ -61,6 +61,11 @@ func TestLikeAPlainFile(t *testing.T) {
 		assert.Equal(t, io.EOF, err)
 		_, err = f.ReadAt(p, int64(len(want))+5000)
 		assert.Equal(t, io.EOF, err)
+		p = make([]byte, 1<<20) // taken as it is, but for the end
+		n, err = f.ReadAt(p, int64(len(want))-8192)
+		assert.Equal(t, 8192, n)
+		assert.Equal(t, io.EOF, err)
+		assert.Equal(t, want[len(want)-8192:], p[:n])
 		require.NoError(t, f.Close())
 		got, err := os.ReadFile(path)
 		require.NoError(t, err)

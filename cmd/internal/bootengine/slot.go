@@ -89,7 +89,7 @@ func (o *opener) Open(p partitions.Partition) (*slot, error) {
 	if s.footer, err = o.readFooter(p); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(s.device)
+	f, err := blockdev.Open(s.device, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -120,9 +120,10 @@ func (o *opener) Open(p partitions.Partition) (*slot, error) {
 }
 
 // verify compares a slot's blocks with its root hash, under the watchdog's eye.
-func (o *opener) verify(f *os.File, ft *footer.Footer, how string) error {
-	err := verify(o.watchdog.progress(f), ft, how)
-	// The kernel reads through the device mapper and not what was cached here.
+func (o *opener) verify(f *blockdev.File, ft *footer.Footer, how string) error {
+	// The kernel reads through the device mapper and not what would be cached
+	// here. The tree is small and read in small pieces, ahead by the kernel.
+	err := verify(o.watchdog.progress(f), o.watchdog.progress(f.File), ft, how)
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	return err
 }

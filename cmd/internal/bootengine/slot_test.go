@@ -29,8 +29,8 @@ func TestVerify(t *testing.T) {
 		FSSize: size, HashOffset: size, HashSize: r.HashSize, BlockSize: 4096,
 		Salt: "0102", RootHash: hex.EncodeToString(r.RootHash[:]),
 	}
-	assert.NoError(t, bootengine.Verify(f, ft, "full"))
-	assert.NoError(t, bootengine.Verify(f, ft, "lazy"))
+	assert.NoError(t, bootengine.Verify(f, f, ft, "full"))
+	assert.NoError(t, bootengine.Verify(f, f, ft, "lazy"))
 
 	flip := func(off int64) {
 		b := make([]byte, 1)
@@ -40,12 +40,12 @@ func TestVerify(t *testing.T) {
 		require.NoError(t, err)
 	}
 	flip(123 * 4096)
-	assert.EqualError(t, bootengine.Verify(f, ft, "full"), "verity: data block 123 is corrupt")
-	assert.NoError(t, bootengine.Verify(f, ft, "lazy"), "the kernel finds it when it is read")
+	assert.EqualError(t, bootengine.Verify(f, f, ft, "full"), "verity: data block 123 is corrupt")
+	assert.NoError(t, bootengine.Verify(f, f, ft, "lazy"), "the kernel finds it when it is read")
 	flip(123 * 4096)
 	flip(size + 4096 + 8)
 	for _, how := range []string{"full", "lazy"} {
-		assert.EqualError(t, bootengine.Verify(f, ft, how), "verity: tree level 1, block 0 is corrupt")
+		assert.EqualError(t, bootengine.Verify(f, f, ft, how), "verity: tree level 1, block 0 is corrupt")
 	}
 }
 

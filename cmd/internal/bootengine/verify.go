@@ -60,7 +60,7 @@ func howToVerify(c *config, doubt string, a partitions.Attributes) (how, why str
 
 // verify compares the slot's blocks with the signed root hash: the tree only,
 // or everything.
-func verify(r io.ReaderAt, ft *footer.Footer, how string) error {
+func verify(data, hash io.ReaderAt, ft *footer.Footer, how string) error {
 	salt, err := hex.DecodeString(ft.Salt)
 	if err != nil {
 		return fmt.Errorf("salt: %w", err)
@@ -71,7 +71,7 @@ func verify(r io.ReaderAt, ft *footer.Footer, how string) error {
 	}
 	ctx := context.Background()
 	if how == verifyLazy {
-		return verity.VerifyTree(ctx, ft.FSSize, r, ft.HashOffset, [32]byte(root), salt, 0)
+		return verity.VerifyTree(ctx, ft.FSSize, hash, ft.HashOffset, [32]byte(root), salt, 0)
 	}
-	return verity.Verify(ctx, r, ft.FSSize, r, ft.HashOffset, [32]byte(root), salt, 0)
+	return verity.Verify(ctx, data, ft.FSSize, hash, ft.HashOffset, [32]byte(root), salt, 0)
 }
