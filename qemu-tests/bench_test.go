@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,12 +62,28 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	flag.Parse()
+	oneMore()
 	code := m.Run()
 	if err := shared.close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// oneMore has one more test run at once than there are processors, unless the
+// command line says how many: a third of the time machines wait.
+func oneMore() {
+	const name = "test.parallel"
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == name })
+	if said {
+		return
+	}
+	if err := flag.Set(name, strconv.Itoa(runtime.GOMAXPROCS(0)+1)); err != nil {
+		panic("internal error: " + err.Error())
+	}
 }
 
 // close ends the machines that tests share and removes their files.
