@@ -22,7 +22,7 @@ func TestEngine(t *testing.T) {
 			{"life", everyChannel, testLife},
 			{"power-cuts", alphaOnly, testPowerCuts},
 			{"refused", alphaOnly, testRefused},
-			{"bad-network", onRequest, testBadNetwork},
+			{"bad-network", alphaOnly, testBadNetwork},
 			{"stress", alphaOnly, testStress},
 		} {
 			if !slices.Contains(channels(t, c.scope), l.Channel) {
