@@ -114,7 +114,8 @@ func (o *payloadOptions) write(ctx context.Context, w io.Writer, to *payload.Wri
 		m, err = payload.Write(ctx, w, to)
 		return err
 	})
-	return m, group.Wait()
+	err = group.Wait() // before m is read
+	return m, err
 }
 
 // showProgress tells how much of the destination is planned.
