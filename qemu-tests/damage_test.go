@@ -31,7 +31,7 @@ func TestBlockGoesBad(t *testing.T) {
 		d := l.used(t)
 		d.flipFile(t, "USR-A", "bin/find")
 		d.set(t, "USR-B", partitions.Slot(1, 0, true))
-		m := d.boot(t, lean(&vm.Config{}))
+		m := d.boot(t, bare(&vm.Config{}))
 		m.up(t)
 		m.runs(t, "USR-A", l.release)
 		m.dies(t, "find /nothing")

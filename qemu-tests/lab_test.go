@@ -102,7 +102,7 @@ func (l *lab) usedDisk(t testing.TB) *usedDisk {
 		file, err := os.Create(filepath.Join(l.scratch, l.Channel+".img"))
 		require.NoError(t, err)
 		size := writeDisk(t, file, l.release, newer)
-		m := newMachine(t, l, lean(&vm.Config{Disk: file.Name()}))
+		m := newMachine(t, l, offline(&vm.Config{Disk: file.Name()}))
 		m.up(t)
 		kept := m.keep(t)
 		m.shutdown(t)

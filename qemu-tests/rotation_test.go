@@ -88,7 +88,7 @@ func TestKeyRotation(t *testing.T) {
 			d := disk()
 			d.install(t, "USR-B", last)
 			d.onTrial(t)
-			m := d.boot(t, lean(&vm.Config{}))
+			m := d.boot(t, bare(&vm.Config{}))
 			m.expect(t, `slipway: USR-B.*: slot footer: not signed by a known key: signed by `+k.image(t)+
 				`; accepted: `+old)
 			m.up(t)
@@ -97,7 +97,7 @@ func TestKeyRotation(t *testing.T) {
 		t.Run("over both", func(t *testing.T) {
 			d := disk()
 			d.onTrial(t)
-			m := d.boot(t, lean(&vm.Config{Memory: 2048, Credentials: healthSoon()}))
+			m := d.boot(t, offline(&vm.Config{Memory: 2048, Credentials: healthSoon()}))
 			m.booted(t)
 			m.runs(t, "USR-B", both)
 			m.healthy(t) // and its kernel, which knows both keys, is what the firmware starts

@@ -20,7 +20,7 @@ func TestLargeSectors(t *testing.T) {
 	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
 		path := filepath.Join(t.TempDir(), "disk.img")
 		writeLargeSectors(t, path, l.release)
-		m := newMachine(t, l, lean(&vm.Config{Disk: path, Firmware: vm.UEFI, SectorSize: 4096}))
+		m := newMachine(t, l, bare(&vm.Config{Disk: path, Firmware: vm.UEFI, SectorSize: 4096}))
 		m.up(t)
 		m.runs(t, "USR-A", l.release)
 		assert.Equal(t, "4096", m.run(t, "cat /sys/block/vda/queue/logical_block_size"))

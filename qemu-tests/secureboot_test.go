@@ -174,13 +174,16 @@ func (m *machine) refused(t *testing.T) {
 }
 
 // testEnrolled starts a machine without keys, gives it keys as its owner
-// would, and restarts it into a new version with another kernel.
+// would, and restarts it into a new version with another kernel, which becomes
+// the proven one.
 func (s *secureLab) testEnrolled(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "disk.img"))
 	require.NoError(t, err)
 	defer file.Close()
 	writeDisk(t, file, s.release, s.newer)
-	m := newMachine(t, s.lab, &vm.Config{Disk: file.Name(), Firmware: vm.Secure, Memory: 2048})
+	m := newMachine(t, s.lab, &vm.Config{
+		Disk: file.Name(), Firmware: vm.Secure, Memory: 2048, Credentials: healthSoon(),
+	})
 	m.up(t)
 	assert.Equal(t, "0", m.efiByte(t, "SecureBoot", efivar.Global))
 	assert.Equal(t, "1", m.efiByte(t, "SetupMode", efivar.Global))
@@ -200,6 +203,12 @@ func (s *secureLab) testEnrolled(t *testing.T) {
 	assert.Contains(t, m.run(t, "cat /proc/cmdline"), "slipway.test=next slipway.slot=4")
 	assert.Contains(t, m.Console().Text(), "brings another kernel: starting it")
 	assert.Equal(t, "0", m.run(t, "cat /proc/sys/kernel/tainted"), "every module is signed")
+
+	// With everything that an image holds running, the version is healthy, and
+	// the firmware gets its kernel.
+	m.healthy(t)
+	assert.Equal(t, "priority=2 tries=0 successful=1", m.attributes(t, 4))
+	assert.Equal(t, s.newer.stage1(t), m.stage1(t))
 
 	// An update of what the firmware trusts is taken from the key of KEK only.
 	more := s.variable(t, "db", s.long)

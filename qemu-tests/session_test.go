@@ -16,7 +16,7 @@ func TestCoreOSSession(t *testing.T) {
 	eachChannel(t, alphaOnly, func(t *testing.T, l *lab) {
 		d := l.used(t)
 		d.set(t, "USR-B", partitions.Slot(0, 0, true))
-		m := d.boot(t, lean(&vm.Config{}))
+		m := d.boot(t, bare(&vm.Config{}))
 		m.up(t)
 		m.runs(t, "USR-A", l.release)
 

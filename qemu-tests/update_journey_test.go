@@ -36,13 +36,9 @@ func (c *updateRun) journey() *journey {
 		newer := c.variant(c.T, next)
 		d := c.used(c.T)
 		d.onTrial(c.T)
-		config := &vm.Config{
-			Firmware: c.firmware, CPUs: 1, Memory: 2048, LogWrites: true, Credentials: healthSoon(),
-		}
-		if c.Channel != "alpha" {
-			lean(config) // what is left out is the same on every channel
-		}
-		m := d.bootShared(c.T, config)
+		m := d.bootShared(c.T, offline(&vm.Config{
+			Firmware: c.firmware, LogWrites: true, Credentials: healthSoon(),
+		}))
 		j := &journey{machine: m, start: d}
 		m.booted(c.T)
 		m.healthy(c.T)
@@ -90,11 +86,16 @@ func (m *machine) look(t testing.TB) stop {
 		journal:    m.run(t, "journalctl --sync; journalctl -b -o cat --no-pager -u slipway-health.service"),
 		cmdline:    m.run(t, "cat /proc/cmdline"),
 		attributes: [2]string{m.attributes(t, 3), m.attributes(t, 4)},
-		stage1: m.run(t, "mount -r /dev/vda1 /mnt && sha256sum </mnt/EFI/BOOT/BOOTX64.EFI | cut -d' ' -f1; "+
-			"umount /mnt"),
+		stage1:     m.stage1(t),
 	}
 	m.looked = len(text)
 	return s
+}
+
+// stage1 is the digest of what the firmware starts of the machine's disk.
+func (m *machine) stage1(t testing.TB) string {
+	t.Helper()
+	return m.run(t, "mount -r /dev/vda1 /mnt && sha256sum </mnt/EFI/BOOT/BOOTX64.EFI | cut -d' ' -f1; umount /mnt")
 }
 
 // stage1 is the digest of what the firmware starts of a release.

@@ -25,7 +25,7 @@ func (c *updateRun) failed() *failed {
 		d := c.used(c.T)
 		d.install(c.T, "USR-B", bad)
 		d.onTrial(c.T)
-		m := d.bootShared(c.T, lean(&vm.Config{Firmware: c.firmware}))
+		m := d.bootShared(c.T, bare(&vm.Config{Firmware: c.firmware}))
 		m.expect(c.T, fmt.Sprintf(`slipway: USR-B: version %s brings another kernel: starting it`, bad.Version))
 		m.expect(c.T, `Kernel panic - not syncing: VFS: Unable to mount root fs`)
 		m.up(c.T)
@@ -69,7 +69,7 @@ func testKernelHangs(c *updateRun) {
 	d := c.used(c.T)
 	d.install(c.T, "USR-B", bad)
 	d.onTrial(c.T)
-	m := d.boot(c.T, lean(&vm.Config{Firmware: c.firmware, Credentials: healthSoon()}))
+	m := d.boot(c.T, offline(&vm.Config{Firmware: c.firmware, Credentials: healthSoon()}))
 	m.expect(c.T, `slipway: USR-B: version \S+ brings another kernel: starting it`)
 	m.expect(c.T, `slipway: the start before this one hung and was ended by the watchdog`)
 	m.up(c.T)
@@ -88,7 +88,7 @@ func testNeverHealthy(c *updateRun) {
 	credentials["systemd.extra-unit.never.service"] = "[Unit]\nConditionKernelCommandLine=slipway.test=next\n" +
 		"[Service]\nType=oneshot\nExecStart=/bin/false\n"
 	credentials["systemd.unit-dropin.boot-complete.target"] = "[Unit]\nRequires=never.service\nAfter=never.service\n"
-	m := d.boot(c.T, lean(&vm.Config{Firmware: c.firmware, Credentials: credentials}))
+	m := d.boot(c.T, offline(&vm.Config{Firmware: c.firmware, Credentials: credentials}))
 	const reason = `never\.service failed \(exit-code, status 1\)`
 	m.expect(c.T, `slipway: version `+newer.Version+` in USR-B is not healthy: `+reason)
 	m.expect(c.T, `slipway: version `+newer.Version+` in USR-B failed: `+reason)

@@ -90,7 +90,7 @@ func (r *recording) restart(c *updateRun, cut powercut.Cut) *machine {
 	require.NoError(c, err)
 	defer file.Close()
 	require.NoError(c, image.WriteFile(file))
-	m := newMachine(c.T, c.lab, lean(&vm.Config{Disk: file.Name(), Firmware: c.firmware}))
+	m := newMachine(c.T, c.lab, bare(&vm.Config{Disk: file.Name(), Firmware: c.firmware}))
 	m.kept = r.start.kept
 	m.up(c.T)
 	return m

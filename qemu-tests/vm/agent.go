@@ -17,9 +17,10 @@ import (
 const agentPort = "slipway.test"
 
 // agentScript is the guest's side of the channel, in bash. It reads lines
-// "NUMBER COMMAND" and answers "NUMBER OUTPUT", COMMAND and OUTPUT in base64;
-// the last line of the output is the exit code. It finds its port without
-// udev, so that it also serves a boot that goes wrong.
+// "NUMBER COMMAND", COMMAND as inOneWord writes it, and answers "NUMBER OUTPUT",
+// OUTPUT in base64; the last line of the output is the exit code. It finds its
+// port without udev, so that it also serves a boot that goes wrong, and starts as
+// few programs as it can: under emulation each takes a tenth of a second.
 const agentScript = `
 for name in /sys/class/virtio-ports/*/name; do
 	read -r port < "$name"
@@ -31,21 +32,25 @@ done
 read -r boot < /proc/sys/kernel/random/boot_id
 printf 'ready %s\n' "$boot" >&5
 while read -r -u 5 number command; do
+	printf -v command %b "$command"
 	output=$({
-		bash -c "$(printf %s "$command" | base64 -d)" </dev/null 2>&1 5>&-
+		(eval "$command") </dev/null 2>&1 5>&-
 		printf '\n%d' $?
 	} | base64 -w0)
 	printf '%s %s\n' "$number" "$output" >&5
 done
 `
 
+// agentUnit runs the script.
+const agentUnit = "slipway-test.service"
+
 // agentCredentials has systemd (256 or newer) run the script from early in
 // the boot on, in an image that knows nothing of it: systemd-debug-generator(8),
 // "System credentials".
-func agentCredentials() map[string]string {
+func agentCredentials(only bool) map[string]string {
 	script := base64.StdEncoding.EncodeToString([]byte(agentScript))
-	return map[string]string{
-		"systemd.extra-unit.slipway-test.service": `[Unit]
+	credentials := map[string]string{
+		"systemd.extra-unit." + agentUnit: `[Unit]
 Description=Agent of the Slipway tests
 DefaultDependencies=no
 Conflicts=shutdown.target
@@ -55,8 +60,12 @@ Before=shutdown.target
 ExecStart=/usr/bin/bash -c 'eval "$$(echo ` + script + ` | base64 -d)"'
 OOMScoreAdjust=-1000
 `,
-		"systemd.unit-dropin.sysinit.target": "[Unit]\nWants=slipway-test.service\n",
+		"systemd.unit-dropin.sysinit.target": "[Unit]\nWants=" + agentUnit + "\n",
 	}
+	if only {
+		credentials["systemd.extra-unit.default.target"] = "[Unit]\nWants=" + agentUnit + "\n"
+	}
+	return credentials
 }
 
 // errRestarted is what a command gets that the guest forgot by restarting.
@@ -162,6 +171,21 @@ func (a *agent) ready(ctx context.Context, other string) (string, error) {
 	}
 }
 
+// inOneWord writes a command without spaces and newlines, for bash's "printf %b"
+// to take back.
+func inOneWord(command string) string {
+	var b strings.Builder
+	for _, c := range []byte(command) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("+-./=_", c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+	}
+	return b.String()
+}
+
 // run has the guest's bash run a command and returns its output, standard
 // error included, and exit code.
 func (a *agent) run(ctx context.Context, command string) (string, int, error) {
@@ -174,7 +198,7 @@ func (a *agent) run(ctx context.Context, command string) (string, int, error) {
 	number := a.next
 	a.waiting[number] = waiting
 	a.mu.Unlock()
-	line := fmt.Sprintf("%d %s\n", number, base64.StdEncoding.EncodeToString([]byte(command)))
+	line := fmt.Sprintf("%d %s\n", number, inOneWord(command))
 	if _, err := io.WriteString(a.conn, line); err != nil {
 		return "", 0, fmt.Errorf("agent: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func newGuest(t *testing.T) (*vm.Agent, *guest) {
 func (g *guest) request() (number, command string) {
 	line, _ := g.lines.ReadString('\n')
 	number, encoded, _ := strings.Cut(strings.TrimSpace(line), " ")
-	decoded, _ := base64.StdEncoding.DecodeString(encoded)
+	decoded, _ := exec.Command("bash", "-c", `printf %b "$1"`, "bash", encoded).Output()
 	return number, string(decoded)
 }
 
@@ -48,9 +49,10 @@ func TestAgentRunsCommands(t *testing.T) {
 		guest.answer("99", "not asked\n0")
 		guest.answer(number, "ran "+command+"\n\n3")
 	}()
-	output, code, err := agent.Run(t.Context(), "ls -l\necho")
+	const command = "ls -l\necho '\\x41\\c%s' \"$x\" é2 "
+	output, code, err := agent.Run(t.Context(), command)
 	require.NoError(t, err)
-	assert.Equal(t, "ran ls -l\necho\n", output)
+	assert.Equal(t, "ran "+command+"\n", output)
 	assert.Equal(t, 3, code)
 }
 

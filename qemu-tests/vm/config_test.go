@@ -55,7 +55,7 @@ const common = `-name slipway
 -L /tools/usr/share/qemu
 -L /tools/usr/share/seabios
 -L /tools/usr/lib/ipxe/qemu
--machine q35
+-machine q35,sata=off
 `
 
 func TestArgs(t *testing.T) {
@@ -185,13 +185,18 @@ func TestAgentComesWithItsChannel(t *testing.T) {
 			assert.Equal(t, 1, strings.Count(channels[i+1], ","), "a comma would end the value")
 		}
 	}
+	const target = "systemd.extra-unit.default.target="
+	assert.NotContains(t, strings.Join(channels, " "), target)
+	c.AgentOnly = true
+	assert.Contains(t, strings.Join(c.Args("/d", false), " "), target)
+	assert.NotContains(t, strings.Join(c.Args("/d", true), " "), target, "there is nobody at that console but people")
 }
 
 // TestSecureArgs wants what a machine with Secure Boot has beyond others.
 func TestSecureArgs(t *testing.T) {
 	c := vm.Config{Tools: noTools{}, Firmware: vm.Secure, Disk: "/r/slipway.img"}
 	args := lines(c.Args("/d", true))
-	assert.Contains(t, args, "-machine q35,smm=on\n")
+	assert.Contains(t, args, "-machine q35,sata=off,smm=on\n")
 	assert.Contains(t, args, "-global driver=cfi.pflash01,property=secure,value=on\n"+
 		"-drive if=pflash,unit=0,format=raw,readonly=on,file=/tools/usr/share/OVMF/OVMF_CODE_4M.secboot.fd\n"+
 		"-drive if=pflash,unit=1,format=qcow2,file=/d/vars.qcow2\n")
