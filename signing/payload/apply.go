@@ -39,9 +39,9 @@ type ApplyOptions struct {
 
 	// Checkpoint, if set, is called each time that CheckpointEvery bytes of
 	// the payload have been written and synced (about 1/128 of the payload if
-	// not set), less often if the disk is slower than the stream, and when the
-	// payload is cut. It is called by another goroutine, once at a time. An
-	// error ends Apply.
+	// not set), less often if the disk is slower than the stream, though never
+	// with more than four times that in between, and when the payload is cut.
+	// It is called by another goroutine, once at a time. An error ends Apply.
 	Checkpoint      func(*Checkpoint) error
 	CheckpointEvery int64
 	// Resume goes on after a checkpoint; see [Apply].
@@ -104,6 +104,11 @@ func Apply(ctx context.Context, r io.Reader, o *ApplyOptions) (*Metadata, error)
 // little of the payload has come.
 const maxUnsynced = 64 << 20
 
+// maxBehind is how many times its usual share of the payload one checkpoint may
+// take on if the disk is slow. As much may have come once more while it is
+// stored.
+const maxBehind = 4
+
 // applier is one run of Apply.
 type applier struct {
 	*ApplyOptions
@@ -153,9 +158,11 @@ func (a *applier) operations(ctx context.Context) error {
 	for ; a.next < len(ops); a.next++ {
 		op := &ops[a.next]
 		// The disk is waited for while the next operations are in work. If it
-		// is slower than the stream, checkpoints become fewer: a disk that many
-		// use takes long to sync, and little is gained by waiting for it.
-		if (a.s.offset-saved >= every || unsynced >= maxUnsynced) && !c.isBehind() {
+		// is slower than the stream, checkpoints become fewer, for a disk that
+		// many use takes long to sync; but the stream waits for it before too
+		// much would have to come again.
+		ahead := a.s.offset - saved
+		if due := ahead >= every || unsynced >= maxUnsynced; due && (ahead >= maxBehind*every || !c.isBehind()) {
 			point, err := a.checkpoint(nil)
 			if err != nil {
 				return c.wait(err)

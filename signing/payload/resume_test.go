@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -100,6 +102,40 @@ func TestResumeAfterKill(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(img, d2.b))
 	}
+}
+
+// slowDisk takes its time to sync.
+type slowDisk struct{ *disk }
+
+func (d slowDisk) Sync() error {
+	time.Sleep(20 * time.Millisecond)
+	return d.disk.Sync()
+}
+
+// A stream that is faster than the disk does not run away from the checkpoints:
+// a run that is killed has a sixteenth of the payload to fetch again, and what
+// is in work.
+func TestSlowDisk(t *testing.T) {
+	s := newEd25519("one", 1)
+	const blocks = 2048
+	img := image(blocks, 11)
+	ops := make([]payload.Operation, blocks)
+	for i := range ops {
+		ops[i] = payload.Operation{
+			Type: payload.Replace, Dst: []payload.Extent{{uint64(i), 1}}, Data: img[i*payload.BlockSize:][:payload.BlockSize],
+		}
+	}
+	p := write(t, payload.Manifest{Info: info(), New: imageOf(img)}, sequence(ops), s)
+	o, d := options(len(img), nil, s.key)
+	o.Target, o.Workers = slowDisk{d}, 2
+	var stored atomic.Int64
+	var most int64
+	o.Checkpoint = func(c *payload.Checkpoint) error { stored.Store(c.Offset); return nil }
+	o.Progress = func(done, _ int64) { most = max(most, done-stored.Load()) }
+	_, err := payload.Apply(t.Context(), bytes.NewReader(p), o)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(img, d.b))
+	assert.LessOrEqual(t, most, int64(len(p)/16+8*payload.BlockSize)+int64(len(p)-len(img)))
 }
 
 // Writes that were lost, and checkpoints that lie, are found out.
