@@ -318,8 +318,10 @@ func (m *machine) reaches(t testing.TB, pattern string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), updateLimit)
 	defer cancel()
-	out, code, err := m.Run(ctx, "until update_engine_client -status | grep -qE '"+pattern+"'; do sleep 0.3; done; "+
-		"update_engine_client -status")
+	// Asking again and again would take half of the processor from the engine.
+	out, code, err := m.Run(ctx, "until update_engine_client -status | grep -qE '"+pattern+"' || "+
+		"timeout 20 grep -qm 1 -E '"+pattern+"' < <(exec update_engine_client -watch_for_updates 2>/dev/null); "+
+		"do sleep 0.3; done; update_engine_client -status")
 	require.NoError(t, err, "%s\n%s", out, m.Console().Tail())
 	require.Zero(t, code, out)
 }
