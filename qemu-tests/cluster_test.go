@@ -80,8 +80,7 @@ func (n *node) credentials() map[string]string {
 	}
 	fleet := []string{"PUBLIC_IP=" + n.ip, "METADATA=name=" + n.name, fmt.Sprintf("AGENT_TTL=%s", agentTTL),
 		"ETCD_REQUEST_TIMEOUT=30"}
-	all := without(&vm.Config{}, "containerd.service", "docker.service", "docker.socket", "ssh.service",
-		"sshd-keygen.service").Credentials
+	all := without(&vm.Config{}, heavy...).Credentials
 	maps.Copy(all, healthSoon())
 	all["network.network.20-switch"] = "[Match]\nMACAddress=" + n.mac + "\n[Network]\nAddress=" + n.ip +
 		"/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"

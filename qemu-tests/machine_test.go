@@ -232,12 +232,16 @@ func (m *machine) expect(t testing.TB, pattern string) []string {
 	return match
 }
 
+// heavy are the units of what takes the most time: containers and ssh.
+var heavy = []string{
+	"containerd.service", "docker.service", "docker.socket", "ssh.service", "sshd-keygen.service",
+}
+
 // lean leaves out of the machine what takes the most time and neither updates
 // nor restarts need: containers, etcd, the fleet, ssh, logins, names and the
 // time of the network, and a second processor, for machines run side by side.
 func lean(c *vm.Config) *vm.Config {
-	return without(c, "containerd.service", "docker.service", "docker.socket", "etcd.service",
-		"fleet.service", "fleet.socket", "fleet-drain.service", "ssh.service", "sshd-keygen.service",
+	return without(without(c, heavy...), "etcd.service", "fleet.service", "fleet.socket", "fleet-drain.service",
 		"systemd-resolved.service", "systemd-timesyncd.service", "systemd-network-generator.service",
 		"systemd-user-sessions.service")
 }

@@ -176,10 +176,9 @@ func (a *agent) ready(ctx context.Context, other string) (string, error) {
 func inOneWord(command string) string {
 	var b strings.Builder
 	for _, c := range []byte(command) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("+-./=_", c) >= 0:
+		if strings.IndexByte(plain, c) >= 0 {
 			b.WriteByte(c)
-		default:
+		} else {
 			fmt.Fprintf(&b, `\x%02x`, c)
 		}
 	}

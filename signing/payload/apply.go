@@ -39,9 +39,10 @@ type ApplyOptions struct {
 
 	// Checkpoint, if set, is called each time that CheckpointEvery bytes of
 	// the payload have been written and synced (about 1/128 of the payload if
-	// not set), less often if the disk is slower than the stream, though never
-	// with more than four times that in between, and when the payload is cut.
-	// It is called by another goroutine, once at a time. An error ends Apply.
+	// not set), less often if the disk is slower than the stream, though with
+	// no more than four times that and one operation in between, and when the
+	// payload is cut. It is called by another goroutine, once at a time. An
+	// error ends Apply.
 	Checkpoint      func(*Checkpoint) error
 	CheckpointEvery int64
 	// Resume goes on after a checkpoint; see [Apply].

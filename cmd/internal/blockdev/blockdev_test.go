@@ -16,14 +16,14 @@ import (
 
 var _ partitions.Device = (*blockdev.File)(nil)
 
-// directPath is a place for a file that can be read past the page cache: not
-// every file system for temporary files has that.
+// directPath is a place for a file that can be read past the page cache: where
+// the directory for temporary files is in memory, /var/tmp is on a disk.
 func directPath(t *testing.T) string {
 	t.Helper()
-	beside, err := os.MkdirTemp(".", "direct-*.test")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(beside) })
-	for _, dir := range []string{t.TempDir(), beside} {
+	for _, parent := range []string{os.TempDir(), "/var/tmp"} {
+		dir, err := os.MkdirTemp(parent, "slipway-blockdev-")
+		require.NoError(t, err)
+		t.Cleanup(func() { os.RemoveAll(dir) })
 		path := filepath.Join(dir, "disk")
 		require.NoError(t, os.WriteFile(path, make([]byte, 4096), 0o600))
 		f, direct, err := blockdev.OpenDirect(path, os.O_RDWR, 512)
@@ -33,7 +33,7 @@ func directPath(t *testing.T) string {
 			return path
 		}
 	}
-	t.Fatal("neither the directory for temporary files nor that of the test has direct access: name another one in TMPDIR")
+	t.Fatalf("neither %s nor /var/tmp has direct access: name a directory that has in TMPDIR", os.TempDir())
 	return ""
 }
 
